@@ -1,0 +1,80 @@
+"""How a method introduces itself to the command line and the benchmark. Importable without torch."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from recascade.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from recascade.contracts.retriever import Retriever
+    from recascade.data.encoded import EncodedSplit
+    from recascade.training.config import TrainerConfig
+
+Stage = Literal["data", "retrieval", "ranking", "re-ranking"]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that a method's ``fit`` is given: its own configuration, the common ones, the data, and a place to write.
+
+    Attributes:
+        config: an instance of the method's configuration dataclass.
+        trainer: how to train, the same fields for every method.
+        data: the encoded split; its test part is there for the evaluator, not for ``fit``.
+        seed: every random choice of the fit derives from it.
+        directory: the run directory, for checkpoints, weights and logs; an interrupted fit resumes from what it left there.
+    """
+
+    config: Any
+    trainer: TrainerConfig
+    data: EncodedSplit
+    seed: int
+    directory: Path
+
+
+@dataclass(frozen=True)
+class Method:
+    """One entry of the registry, found through the entry-point group ``recascade.methods``.
+
+    Attributes:
+        name: as typed on the command line.
+        stage: the stage of the cascade it serves.
+        summary: one line for ``recascade methods``.
+        config: its configuration dataclass (a module that does not import torch).
+        fit: ``"package.module:function"``, imported only when the method runs; the function takes an ``Experiment``
+            and returns what serves the stage (a ``Retriever``).
+        variants: name → overrides of ``config`` by dotted key; the empty override ``{"default": {}}`` is always there.
+        baselines: names of the methods it should be compared with.
+        axes: ablation axes, name of the configuration key → values worth trying.
+        trained: False for counting methods, which have no epochs and no randomness (one seed says all).
+        source: where the method comes from (paper, release), for the report.
+    """
+
+    name: str
+    stage: Stage
+    summary: str
+    config: type
+    fit: str
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"default": {}})
+    baselines: Sequence[str] = ()
+    axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    trained: bool = True
+    source: str = ""
+
+    def run(self, experiment: Experiment) -> Retriever:
+        """Import the ``fit`` function and call it."""
+        module, _, function = self.fit.partition(":")
+        try:
+            fit = getattr(importlib.import_module(module), function)
+        except (ImportError, AttributeError) as error:
+            raise ConfigurationError(
+                f"Method {self.name!r} names {self.fit!r} as its fit function, but it cannot be imported ({error}). "
+                "Reinstall the package that registers it."
+            ) from error
+        fitted: Retriever = fit(experiment)
+        return fitted

@@ -1,0 +1,48 @@
+"""The events of all users as flat arrays: values and offsets, never rows padded to the longest user."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class EventSequences:
+    """N events of U users, each user's events contiguous and oldest first. The arrays may be memory maps.
+
+    Attributes:
+        offsets: int64 ``[U + 1]``; user ``u`` owns events ``offsets[u]`` to ``offsets[u + 1]``.
+        items: int32 ``[N]``, index in the item vocabulary.
+        timestamps: int64 ``[N]``, seconds since 1970; 0 throughout where the data have no times.
+        groups: int32 ``[N]``, number of the event's group within its user (a basket or a day under ``ties=group``;
+            otherwise every event is a group of its own), ascending.
+    """
+
+    offsets: NDArray[np.int64]
+    items: NDArray[np.int32]
+    timestamps: NDArray[np.int64]
+    groups: NDArray[np.int32]
+
+    @property
+    def users(self) -> int:
+        """U, the number of users (rows), those without events included."""
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """int64 ``[U]``, events per user."""
+        return np.diff(self.offsets)
+
+
+def ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The concatenation of ``arange(start, start + length)`` for each pair, without a loop.
+
+    >>> ranges(np.array([5, 0]), np.array([2, 3])).tolist()
+    [5, 6, 0, 1, 2]
+    """
+    ends = np.cumsum(lengths)
+    shift = np.asarray(starts, dtype=np.int64) - (ends - lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.arange(total, dtype=np.int64) + np.repeat(shift, lengths)
