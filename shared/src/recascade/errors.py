@@ -1,7 +1,7 @@
 """Errors that a user can mend.
 
-Every message is one or two plain sentences: what was wrong, where (file, column, row, key), and what to do. The command line
-prints the message alone and exits with status 2; a traceback appears only with ``--debug``.
+Every message is one or two plain sentences: what was wrong, where (file, column, row, key), and what to do. The command
+line prints the message alone and exits with status 2; a traceback appears only with ``--debug``.
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ class Experiment:
         trainer: how to train, the same fields for every method.
         data: the encoded split; its test part is there for the evaluator, not for ``fit``.
         seed: every random choice of the fit derives from it.
-        directory: the run directory, for checkpoints, weights and logs; an interrupted fit resumes from what it left there.
+        directory: the run directory, for checkpoints, weights and logs; an interrupted fit resumes from what it left
+            there.
     """
 
     config: Any

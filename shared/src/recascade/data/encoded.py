@@ -46,7 +46,7 @@ class EncodedSplit:
 
     Attributes:
         manifest: protocol, tie rule, filters, fingerprint.
-        items: item vocabulary, from the training events and (if the manifest says so) the catalogue file; indices 0…I-1.
+        items: item vocabulary of the training events and (if the manifest says so) the catalogue file; indices 0…I-1.
         users: user vocabulary in the row order of ``events``.
         events: per user the training events followed by the validation events.
         train_ends: int64 ``[U]``; user u trains on ``events[offsets[u] : train_ends[u]]``.

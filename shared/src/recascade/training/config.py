@@ -18,7 +18,7 @@ class TrainerConfig:
         gradient_clip: largest global gradient norm; 0 switches clipping off.
         batch_sequences: most sequences in a batch.
         batch_tokens: most events in a batch; 0 for no budget beside ``batch_sequences``.
-        bucket: sort sequences of similar length together within windows of this many batches; 1 keeps pure random order.
+        bucket: sort sequences of similar length together within windows of this many batches; 1 keeps a random order.
         precision: Lightning's name, ``32-true``, ``bf16-mixed`` or ``16-mixed``.
         compile: run the model through ``torch.compile``.
         monitor: validation metric that chooses the weights and stops early, as ``ndcg@10``.
