@@ -1,0 +1,62 @@
+# Every habit of the project. `make` alone lists them.
+PYTHON ?= python3
+VENV ?= .venv
+RUNS ?= runs
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo install test check docs bench release clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/demo.installed ## install what the demo needs, run it on real purchases, write the report
+	$(BIN)/recascade bench demo --out $(RUNS)/demo
+	$(BIN)/recascade report $(RUNS)/demo --output $(RUNS)/demo/report.html
+	@echo "The leaderboard: file://$(abspath $(RUNS))/demo/report.html"
+
+install: $(VENV)/development.installed ## install everything for development (editable), tools included
+
+test: $(VENV)/development.installed ## run the tests and the examples in docstrings
+	$(BIN)/python -m pytest
+
+check: $(VENV)/development.installed ## formatting, lint, types, arrows between packages, installed versions
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pip check
+
+docs: $(VENV)/docs.installed ## build the documentation into site/
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "The documentation: file://$(CURDIR)/site/index.html"
+
+bench: $(VENV)/development.installed ## measure speed and memory beside RecTools and RePlay (long; own environments)
+	$(BIN)/python benchmarks/peers/compare.py --venv-dir $(VENV)-peers $(ARGS)
+
+release: $(VENV)/development.installed ## build every distribution into dist/, with version pins between them
+	$(BIN)/python scripts/release_build.py dist
+
+clean: ## remove environments and build outputs; keep runs and data
+	rm -rf $(VENV) $(VENV)-peers dist site
+
+# torch comes first, alone: the constraint fixes its version before anything else asks for "some torch".
+$(VENV)/torch.installed: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(PIP) torch
+	@touch $@
+
+$(VENV)/demo.installed: $(VENV)/torch.installed pyproject.toml shared/pyproject.toml
+	$(PIP) ".[demo]"
+	@touch $@
+
+$(VENV)/development.installed: $(VENV)/torch.installed pyproject.toml shared/pyproject.toml
+	$(PIP) --group dev ".[all]"
+	$(PIP) --no-deps --editable shared
+	@touch $@
+
+$(VENV)/docs.installed: $(VENV)/torch.installed pyproject.toml
+	$(PIP) --group docs
+	@touch $@
