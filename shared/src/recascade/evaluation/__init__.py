@@ -1,0 +1,1 @@
+"""Measuring lists of recommendations: full ranking, metrics, groups of users, significance."""
