@@ -1,0 +1,88 @@
+"""Neural next-item models as one protocol, and the retriever that serves any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from recascade.contracts.context import Context
+from recascade.contracts.retriever import TopK
+from recascade.nn.top_k import top_k_inner_product
+
+
+@runtime_checkable
+class NextItemModel(Protocol):
+    """A module that turns histories into states, to be compared with item vectors by inner product.
+
+    Attributes:
+        max_length: the most events of one sequence that ``states`` accepts.
+    """
+
+    max_length: int
+
+    def states(self, context: Context) -> Tensor:
+        """``[T, d]``; row t depends on events up to t of its own sequence alone, so that it may predict event t + 1."""
+        ...
+
+    def item_vectors(self, items: Tensor | None = None) -> Tensor:
+        """``[n, d]`` vectors of these items (int64 ``[n]``), or ``[I, d]`` of the whole catalogue."""
+        ...
+
+
+class InnerProductRetriever:
+    """Recommends the items with the greatest inner product with the last state of each history.
+
+    Item vectors are computed at the first request and kept: make a new retriever after further training.
+
+    Args:
+        model: a ``NextItemModel`` that is an ``nn.Module``; it runs in evaluation mode without gradients.
+        popularity: float ``[I]``, the scores of a request without history.
+    """
+
+    def __init__(self, model: NextItemModel, popularity: Tensor) -> None:
+        self.model = model
+        self.popularity = popularity
+        self._item_vectors: Tensor | None = None
+
+    @torch.inference_mode()
+    def retrieve(
+        self, context: Context, k: int, *, exclude_seen: bool = False, candidates: Tensor | None = None
+    ) -> TopK:
+        """The k best items of each request; see ``recascade.contracts.retriever.Retriever``."""
+        with _evaluation_mode(cast(nn.Module, self.model)):
+            recent = context.last(self.model.max_length)
+            states = self.model.states(recent)
+            if self._item_vectors is None:
+                self._item_vectors = self.model.item_vectors()
+        vectors = self._item_vectors
+        queries = states.new_zeros(context.batch_size, vectors.shape[1])
+        lengths = recent.lengths
+        known = lengths > 0
+        queries[known] = states[recent.offsets[1:][known] - 1]
+        seen = context if exclude_seen else None
+        best = top_k_inner_product(queries, vectors, k, seen=seen, candidates=candidates)
+        if bool(known.all()):
+            return best
+        fallback = self._most_popular(int((~known).sum()), k, vectors, candidates)
+        items, scores = best.items.clone(), best.scores.clone()
+        items[~known], scores[~known] = fallback.items, fallback.scores
+        return TopK(items, scores)
+
+    def _most_popular(self, requests: int, k: int, vectors: Tensor, candidates: Tensor | None) -> TopK:
+        """Popularity as an inner product of one dimension, for requests without history, which have seen nothing."""
+        popularity = self.popularity.to(vectors)[:, None]
+        return top_k_inner_product(vectors.new_ones(requests, 1), popularity, k, candidates=candidates)
+
+
+@contextmanager
+def _evaluation_mode(model: nn.Module) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

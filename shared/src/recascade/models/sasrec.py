@@ -1,0 +1,96 @@
+"""SASRec: self-attention over a user's history (Kang and McAuley, ICDM 2018, arXiv 1808.09781)."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout
+
+from recascade.contracts.context import Context
+from recascade.errors import DataError
+from recascade.nn.packed import PackedLayout
+from recascade.nn.transformer import LayerOrder, TransformerBlock
+
+Positions = Literal["from_start", "from_end"]
+
+
+class SASRec(nn.Module):
+    """Learned positions, causal transformer blocks, a last norm; items are scored with the input embedding.
+
+    Args:
+        items: size I of the catalogue.
+        dimension: width d.
+        blocks: transformer blocks.
+        heads: attention heads of each block.
+        max_length: the most events of a history; also the number of learned positions.
+        dropout: rate on the input and inside the blocks.
+        order: layer order of the blocks, see ``TransformerBlock``.
+        positions: ``from_start`` numbers the events of a window from its oldest (0) on. ``from_end`` gives the newest
+            event number ``max_length - 1``, as the padded-to-the-left peers do; there a state in the middle of a
+            training sequence knows how many events will follow it, which no state at serving time does.
+        output_projection: see ``TransformerBlock``.
+        scale_embedding: multiply item embeddings by sqrt(d) at the input (the authors' release does).
+        initial_deviation: standard deviation of the initial embeddings (our choice: 0.02).
+    """
+
+    def __init__(
+        self,
+        items: int,
+        dimension: int = 64,
+        blocks: int = 2,
+        heads: int = 1,
+        max_length: int = 50,
+        dropout: float = 0.2,
+        *,
+        order: LayerOrder = "release",
+        positions: Positions = "from_start",
+        output_projection: bool = True,
+        scale_embedding: bool = True,
+        initial_deviation: float = 0.02,
+    ) -> None:
+        super().__init__()
+        self.max_length = max_length
+        self.dropout = dropout
+        self.positions = positions
+        self.scale = dimension**0.5 if scale_embedding else 1.0
+        self.item_embedding = nn.Parameter(torch.empty(items, dimension))
+        self.position_embedding = nn.Parameter(torch.empty(max_length, dimension))
+        self.blocks = nn.ModuleList(
+            TransformerBlock(dimension, heads, dropout, order=order, output_projection=output_projection)
+            for _ in range(blocks)
+        )
+        self.final_norm = nn.LayerNorm(dimension)
+        nn.init.normal_(self.item_embedding, std=initial_deviation)
+        nn.init.normal_(self.position_embedding, std=initial_deviation)
+        for module in self.blocks.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    def states(self, context: Context) -> Tensor:
+        """``[T, d]`` float32; row t depends on events up to t of its own sequence.
+
+        Raises:
+            DataError: a sequence is longer than ``max_length``.
+        """
+        layout = PackedLayout.of(context.offsets)
+        if layout.longest > self.max_length:
+            raise DataError(
+                f"A history of {layout.longest} events reached a model that reads at most {self.max_length}. "
+                "Shorten it with Context.last, or raise max_length."
+            )
+        places = layout.positions
+        if self.positions == "from_end":
+            places = places + (self.max_length - layout.lengths).index_select(0, layout.rows)
+        events = nn.functional.embedding(context.items, self.item_embedding)
+        events = torch.add(nn.functional.embedding(places, self.position_embedding), events, alpha=self.scale)
+        events = dropout(events, self.dropout, self.training)
+        for block in self.blocks:
+            events = block(events, layout)
+        return cast(Tensor, self.final_norm(events))
+
+    def item_vectors(self, items: Tensor | None = None) -> Tensor:
+        """``[n, d]`` embeddings of these items (int64 ``[n]``), or all ``[I, d]``."""
+        return self.item_embedding if items is None else nn.functional.embedding(items, self.item_embedding)

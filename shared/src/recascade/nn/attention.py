@@ -1,0 +1,40 @@
+"""Causal multi-head attention over packed sequences.
+
+Pads stand to the right, so the causal rule alone hides them from every real event and no mask tensor exists.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from recascade.nn.packed import PackedLayout
+
+
+def causal_attention(
+    query: Tensor, key: Tensor, value: Tensor, layout: PackedLayout, *, dropout: float = 0.0
+) -> Tensor:
+    """Scaled dot-product attention in which each event sees itself and the earlier events of its own sequence.
+
+    Vaswani et al. 2017, equation 1, with the causal mask.
+
+    Args:
+        query: ``[T, H, D]``, H heads of width D for T packed events.
+        key: ``[T, H, D]``.
+        value: ``[T, H, D]``.
+        layout: of the T events.
+        dropout: share of attention weights set to 0 (the others grow by 1 / (1 - dropout)); pass 0 outside training.
+
+    Returns:
+        ``[T, H, D]``.
+    """
+    if not layout.groups:
+        return torch.zeros_like(value) + 0 * (query + key + value)
+    outputs = []
+    padded = (layout.rectangles(layout.pad(tensor)) for tensor in (query, key, value))
+    for rectangle in zip(*padded, strict=True):
+        q, k, v = (tensor.transpose(1, 2) for tensor in rectangle)
+        attended = scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)
+        outputs.append(attended.transpose(1, 2).flatten(0, 1))
+    return layout.unpad(outputs[0] if len(outputs) == 1 else torch.cat(outputs))

@@ -1,0 +1,222 @@
+"""Losses over a catalogue of items: full softmax in chunks, sampled softmax with logQ correction, binary cross-entropy.
+
+All take packed states, only those that have a target. Scores are inner products divided by ``temperature``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+# The scores of one chunk should stay in the last-level cache of a CPU core, or keep a GPU busy. Our choice, measured.
+_CHUNK_BYTES_CPU = 3 << 20
+_CHUNK_BYTES_GPU = 256 << 20
+# Matrix products into rows of odd strides are up to twice slower than into rows that start at multiples of 64 bytes.
+_ROW_ALIGNMENT = 16
+# A smaller probability may have lost digits to float32 underflow; its logarithm is recomputed from the scores.
+_LEAST_PROBABILITY = 1e-30
+
+
+def full_softmax(
+    states: Tensor,
+    item_vectors: Tensor,
+    targets: Tensor,
+    *,
+    owners: Tensor | None = None,
+    bias: Tensor | None = None,
+    temperature: float = 1.0,
+    chunk: int | None = None,
+) -> Tensor:
+    """Mean cross-entropy of each target against all items, without ever holding all ``P * I`` scores.
+
+    Gradients are computed in the forward pass, while the probabilities of a chunk are in the cache: three matrix
+    products per chunk, nothing recomputed, memory for one chunk.
+
+    Args:
+        states: float ``[P, d]``.
+        item_vectors: float ``[I, d]``, the whole catalogue.
+        targets: int64 ``[N]``, item indices; N = P unless ``owners`` is given.
+        owners: int64 ``[N]``, ascending: the state that each target belongs to, for states with several targets (a
+            basket). Scores are computed once per state.
+        bias: float ``[I]`` added to the scores, or None.
+        temperature: divides the inner products.
+        chunk: states per chunk; None chooses by the size of the catalogue.
+
+    Returns:
+        Scalar, the mean over the N targets of ``logsumexp(scores) - scores[target]``.
+    """
+    differentiable = torch.is_grad_enabled() and any(
+        tensor is not None and tensor.requires_grad for tensor in (states, item_vectors, bias)
+    )
+    if owners is None:
+        owners = torch.arange(len(states), device=states.device)
+    arguments = (states, item_vectors, targets, owners, bias, 1.0 / temperature, chunk, differentiable)
+    return cast(Tensor, _FullSoftmax.apply(*arguments))  # type: ignore[no-untyped-call]
+
+
+class _FullSoftmax(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        item_vectors: Tensor,
+        targets: Tensor,
+        owners: Tensor,
+        bias: Tensor | None,
+        scale: float,
+        chunk: int | None,
+        differentiable: bool,
+    ) -> Tensor:
+        device = states.device
+        autocast = torch.is_autocast_enabled(device.type)
+        precision = torch.get_autocast_dtype(device.type) if autocast else states.dtype
+        queries, catalogue = (states * scale).to(precision), item_vectors.to(precision)
+        items = len(catalogue)
+        width = -(-items // _ROW_ALIGNMENT) * _ROW_ALIGNMENT
+        rows = max(1, min(chunk or _chunk_rows(width, device), len(states)))
+        scores = torch.empty(rows, width, dtype=precision, device=device)
+        probabilities = scores if precision == states.dtype else torch.empty_like(scores, dtype=states.dtype)
+
+        edges = torch.arange(0, len(states) + rows, rows, device=device)
+        target_edges: list[int] = torch.searchsorted(owners, edges).tolist()
+        # Softmax minus the share of the row's targets, times the row's weight, is the gradient of the mean loss.
+        counts = torch.bincount(owners, minlength=len(states)).to(states.dtype)
+        weights = (counts / len(targets))[:, None]
+        target_shares = (-1.0 / counts).index_select(0, owners)
+        target_places = (owners % rows) * width + targets
+        target_probabilities = torch.empty(len(targets), dtype=states.dtype, device=device)
+        if differentiable:
+            gradient_states = torch.empty_like(queries)
+            weighted_queries = (states * (weights * scale)).to(precision)
+            gradient_items = torch.zeros_like(catalogue, dtype=item_vectors.dtype)
+            gradient_bias = None if bias is None else torch.zeros_like(bias)
+
+        for index, start in enumerate(range(0, len(states), rows)):
+            part = slice(start, start + rows)
+            owned = slice(target_edges[index], target_edges[index + 1])
+            logits = scores[: len(queries[part])]
+            torch.mm(queries[part], catalogue.t(), out=logits[:, :items])
+            if bias is not None:
+                logits[:, :items] += bias
+            logits[:, items:] = -torch.inf
+            window = torch.softmax(logits, 1, dtype=probabilities.dtype, out=probabilities[: len(logits)])
+            flat = window.view(-1)
+            torch.index_select(flat, 0, target_places[owned], out=target_probabilities[owned])
+            if not differentiable:
+                continue
+            flat.index_add_(0, target_places[owned], target_shares[owned])
+            errors = window[:, :items].to(precision)
+            torch.mm(errors, catalogue, out=gradient_states[part])
+            if autocast:
+                gradient_items += errors.t() @ weighted_queries[part]
+            else:
+                gradient_items.addmm_(errors.t(), weighted_queries[part])
+            if gradient_bias is not None:
+                gradient_bias.addmv_(window[:, :items].t(), weights[part, 0])
+
+        losses = -target_probabilities.log()
+        lost = (target_probabilities < _LEAST_PROBABILITY).nonzero()[:, 0]
+        if len(lost):
+            losses[lost] = _exact_losses(states[owners[lost]] * scale, item_vectors, targets[lost], bias)
+        if differentiable:
+            ctx.save_for_backward(gradient_states.to(states.dtype) * (weights * scale), gradient_items, gradient_bias)
+        return losses.mean()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        outer = gradients[0]
+        inner: tuple[Tensor | None, ...] = ctx.saved_tensors
+        # Reading a scalar is free on a CPU and spares a pass over the catalogue; elsewhere it would wait for the device.
+        if outer.device.type != "cpu" or outer.item() != 1.0:
+            inner = tuple(None if gradient is None else gradient * outer for gradient in inner)
+        gradient_states, gradient_items, gradient_bias = inner
+        return gradient_states, gradient_items, None, None, gradient_bias, None, None, None
+
+
+def _chunk_rows(width: int, device: torch.device) -> int:
+    budget = _CHUNK_BYTES_CPU if device.type == "cpu" else _CHUNK_BYTES_GPU
+    return max(64, budget // (4 * width) // 32 * 32)
+
+
+def _exact_losses(queries: Tensor, item_vectors: Tensor, targets: Tensor, bias: Tensor | None) -> Tensor:
+    scores = queries @ item_vectors.t()
+    if bias is not None:
+        scores += bias
+    return scores.logsumexp(1) - scores.gather(1, targets[:, None])[:, 0]
+
+
+def sampled_softmax(
+    states: Tensor,
+    positives: Tensor,
+    negatives: Tensor,
+    *,
+    log_q_positive: Tensor | None = None,
+    log_q_negative: Tensor | None = None,
+    collisions: Tensor | None = None,
+    temperature: float = 1.0,
+) -> Tensor:
+    """Mean cross-entropy of the positive item among itself and sampled negatives.
+
+    The logQ correction (Bengio and Senécal 2008; Yi et al., RecSys 2019, equation 3) subtracts the log of the
+    probability with which an item is sampled from its score, so that the loss estimates the full softmax.
+
+    Args:
+        states: float ``[P, d]``.
+        positives: float ``[P, d]``, vectors of the target items.
+        negatives: float ``[n, d]``, shared by all positions (one matrix product), or ``[P, n, d]``, one set each.
+        log_q_positive: float ``[P]``, log sampling probability of each target, or None for no correction of targets.
+        log_q_negative: float ``[n]`` or ``[P, n]``, of each negative, or None.
+        collisions: bool ``[P, n]``, True where a negative is the position's own target and must not count; or None.
+        temperature: divides the inner products (not the correction).
+
+    Returns:
+        Scalar, the mean over positions.
+    """
+    positive, negative = _scores(states, positives, negatives, 1.0 / temperature)
+    if log_q_positive is not None:
+        positive = positive - log_q_positive
+    if log_q_negative is not None:
+        negative = negative - log_q_negative
+    if collisions is not None:
+        negative = negative.masked_fill(collisions, -torch.inf)
+    scores = torch.cat([positive[:, None], negative], dim=1)
+    return (scores.logsumexp(1) - positive).mean()
+
+
+def binary_cross_entropy(
+    states: Tensor,
+    positives: Tensor,
+    negatives: Tensor,
+    *,
+    collisions: Tensor | None = None,
+    temperature: float = 1.0,
+) -> Tensor:
+    """SASRec's own loss, ``-log σ(positive) - Σ log(1 - σ(negative))`` (Kang and McAuley 2018, equation 6).
+
+    Args:
+        states: float ``[P, d]``.
+        positives: float ``[P, d]``, vectors of the target items.
+        negatives: float ``[n, d]``, shared by all positions, or ``[P, n, d]``; the paper samples n = 1 each.
+        collisions: bool ``[P, n]``, True where a negative is the position's own target and must not count; or None.
+        temperature: divides the inner products.
+
+    Returns:
+        Scalar, the mean over positions of the sum over the positive and its negatives.
+    """
+    positive, negative = _scores(states, positives, negatives, 1.0 / temperature)
+    penalties = softplus(negative)
+    if collisions is not None:
+        penalties = penalties.masked_fill(collisions, 0.0)
+    return (softplus(-positive) + penalties.sum(1)).mean()
+
+
+def _scores(states: Tensor, positives: Tensor, negatives: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """``[P]`` scores of the positives and ``[P, n]`` of the negatives."""
+    queries = states if scale == 1.0 else states * scale
+    positive = (queries * positives).sum(1)
+    shared = negatives.dim() == 2
+    negative = queries @ negatives.t() if shared else torch.bmm(negatives, queries[:, :, None])[:, :, 0]
+    return positive, negative

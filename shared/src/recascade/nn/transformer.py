@@ -1,0 +1,86 @@
+"""One transformer block for packed sequences, in the layer orders that sequential recommenders use."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout
+
+from recascade.errors import ConfigurationError
+from recascade.nn.attention import causal_attention
+from recascade.nn.packed import PackedLayout
+
+LayerOrder = Literal["release", "pre_norm"]
+
+
+class TransformerBlock(nn.Module):
+    """Causal self-attention, then a position-wise feed-forward net.
+
+    ``order="release"`` follows the code that SASRec's authors published (Kang and McAuley 2018): only the queries are
+    normalised, keys and values are not, and both residual connections start from the normalised stream::
+
+        q = norm(x);  y = q + attention(q, x, x);  z = norm(y);  out = z + feed_forward(z)
+
+    ``order="pre_norm"`` is the usual pre-norm transformer, the one SASRec's paper writes down
+    (``x + dropout(f(norm(x)))`` for both parts).
+
+    Args:
+        dimension: width d of the stream.
+        heads: attention heads; must divide ``dimension``.
+        dropout: rate on attention weights, the attention's output (``pre_norm`` only) and both feed-forward layers.
+        hidden: width of the feed-forward net; None for ``dimension``, as SASRec.
+        order: see above.
+        output_projection: multiply the joined heads by a matrix. The authors' release has none; the re-implementations
+            whose figures are quoted today (PyTorch's ``MultiheadAttention``) have one.
+    """
+
+    def __init__(
+        self,
+        dimension: int,
+        heads: int,
+        dropout: float,
+        *,
+        hidden: int | None = None,
+        order: LayerOrder = "release",
+        output_projection: bool = True,
+    ) -> None:
+        super().__init__()
+        if dimension % heads:
+            raise ConfigurationError(f"heads={heads} does not divide dimension={dimension}; choose a divisor.")
+        self.heads = heads
+        self.dropout = dropout
+        self.order = order
+        self.attention_norm = nn.LayerNorm(dimension)
+        self.query = nn.Linear(dimension, dimension)
+        self.key_value = nn.Linear(dimension, 2 * dimension)
+        self.output = nn.Linear(dimension, dimension) if output_projection else None
+        self.feed_forward_norm = nn.LayerNorm(dimension)
+        self.expand = nn.Linear(dimension, hidden or dimension)
+        self.contract = nn.Linear(hidden or dimension, dimension)
+
+    def forward(self, events: Tensor, layout: PackedLayout) -> Tensor:
+        """``[T, d]`` packed events to ``[T, d]``; row t depends on events up to t of its own sequence."""
+        normalised = self.attention_norm(events)
+        attended = self._attention(normalised, normalised if self.order == "pre_norm" else events, layout)
+        if self.order == "pre_norm":
+            stream = events + self._drop(attended)
+            return stream + self._feed_forward(self.feed_forward_norm(stream))
+        stream = self.feed_forward_norm(normalised + attended)
+        return stream + self._feed_forward(stream)
+
+    def _attention(self, queries: Tensor, events: Tensor, layout: PackedLayout) -> Tensor:
+        size = events.shape[0]
+        query = self.query(queries).view(size, self.heads, -1)
+        key, value = self.key_value(events).view(size, 2, self.heads, -1).unbind(1)
+        rate = self.dropout if self.training else 0.0
+        attended = causal_attention(query, key, value, layout, dropout=rate).flatten(1)
+        return attended if self.output is None else cast(Tensor, self.output(attended))
+
+    def _feed_forward(self, events: Tensor) -> Tensor:
+        hidden = self._drop(torch.relu(self.expand(events)))
+        return self._drop(self.contract(hidden))
+
+    def _drop(self, events: Tensor) -> Tensor:
+        return dropout(events, self.dropout, self.training)
