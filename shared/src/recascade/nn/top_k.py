@@ -3,9 +3,9 @@
 Both functions break ties in score by the lower item index. Vocabularies are seeded permutations that do not depend on
 popularity, so the rule is deterministic and gives no item an advantage.
 
-How it is fast on a CPU (our choice): scores are written tile by tile while the tile fits the second-level cache, and the maximum
-of each block of 32 neighbouring items is taken while the tile is still there. An item of the k best can only stand in one of
-the k blocks with the highest maxima, so the selection reads k × 32 scores instead of all of them.
+How it is fast on a CPU (our choice): scores are written tile by tile while the tile fits the second-level cache, and
+the maximum of each block of 32 neighbouring items is taken while the tile is still there. An item of the k best can
+only stand in one of the k blocks with the highest maxima, so the selection reads k × 32 scores instead of all of them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def top_k_scores(scores: Tensor, k: int, *, seen: Context | None = None, candida
         candidates: int64 ``[C]``, rank only these items; None ranks all.
 
     Returns:
-        items int64 ``[B, k]`` and scores float32 ``[B, k]``, best first; -1 and -inf where a row has fewer items to give.
+        items int64 ``[B, k]`` and scores float32 ``[B, k]``, best first; -1 and -inf where a row has fewer items to
+        give.
     """
     _check_length(k)
     selection = _Selection(scores.shape[1], scores.device, seen, candidates)
@@ -71,7 +72,8 @@ def top_k_inner_product(
         bias: floating ``[I]``, added to every row's scores, or None.
         seen: the B requests whose own items are left out, or None.
         candidates: int64 ``[C]``, rank only these items; None ranks all.
-        item_chunk: most items scored before their best are merged; memory is some hundred rows × ``item_chunk`` × 4 bytes.
+        item_chunk: most items scored before their best are merged; memory is some hundred rows × ``item_chunk`` × 4
+            bytes.
 
     Returns:
         As ``top_k_scores``.
@@ -109,15 +111,17 @@ def top_k_inner_product(
 
 
 class _Selection:
-    """Which places of a row may be recommended: numbers places 0…C-1 when there are candidates, and hides seen items."""
+    """Which places of a row may be recommended: numbers places 0…C-1 when there are candidates, and hides seen
+    items."""
 
     def __init__(self, items: int, device: torch.device, seen: Context | None, candidates: Tensor | None) -> None:
         self.candidates: Tensor | None = None
         place: Tensor | None = None
         if candidates is not None:
-            # Sorted, so that the order of places is the order of indices and ties break alike with and without candidates.
-            self.candidates = candidates.to(device).unique()
-            if len(self.candidates) and not (0 <= int(self.candidates[0]) and int(self.candidates[-1]) < items):
+            # Sorted, so that the order of places is the order of indices and ties break alike with and without
+            # candidates.
+            self.candidates = torch.unique(candidates.to(device))
+            if len(self.candidates) and (int(self.candidates[0]) < 0 or int(self.candidates[-1]) >= items):
                 raise DataError(
                     f"Candidates must be item indices from 0 to {items - 1}, but they reach from "
                     f"{int(self.candidates[0])} to {int(self.candidates[-1])}."
@@ -171,14 +175,19 @@ def _score(queries: Tensor, items: Tensor, bias: Tensor | None, scores: Tensor, 
             window += bias[start:stop]
         whole = (stop - start) // BLOCK
         if whole:
-            blocks = window[:, : whole * BLOCK].unflatten(1, (whole, BLOCK))
+            blocks = _blocks(window, whole)
             torch.amax(blocks, dim=2, out=maxima[:, start // BLOCK : start // BLOCK + whole])
     return maxima
 
 
+def _blocks(scores: Tensor, blocks: int) -> Tensor:
+    """The first ``blocks`` blocks of each row as a view ``[B, blocks, BLOCK]``."""
+    return scores[:, : blocks * BLOCK].view(len(scores), blocks, BLOCK)
+
+
 def _block_maxima(scores: Tensor) -> Tensor:
     blocks = scores.shape[1] // BLOCK
-    return scores[:, : blocks * BLOCK].unflatten(1, (blocks, BLOCK)).amax(2)
+    return _blocks(scores, blocks).amax(2)
 
 
 def _hide(scores: Tensor, maxima: Tensor, rows: Tensor, columns: Tensor) -> None:
@@ -189,7 +198,7 @@ def _hide(scores: Tensor, maxima: Tensor, rows: Tensor, columns: Tensor) -> None
     blocks = columns // BLOCK
     whole = blocks < maxima.shape[1]
     rows, blocks = rows[whole], blocks[whole]
-    view = scores[:, : maxima.shape[1] * BLOCK].unflatten(1, (maxima.shape[1], BLOCK))
+    view = _blocks(scores, maxima.shape[1])
     maxima[rows, blocks] = view[rows, blocks].amax(1)
 
 
@@ -200,10 +209,11 @@ def _best_keys(scores: Tensor, maxima: Tensor, first: int, k: int) -> Tensor:
     if blocks <= 2 * k:
         keys = _keys(scores, torch.arange(first, first + width, device=scores.device))
         return keys.topk(min(k, width), dim=1).values
-    # With equal maxima the earlier block wins, and all its items come before those of the later block: the rule for ties holds.
+    # With equal maxima the earlier block wins, and all its items come before those of the later block: the rule for
+    # ties holds.
     block_keys = _keys(maxima, torch.arange(blocks, device=scores.device)).topk(k, dim=1, sorted=False).values
     chosen = _LOW_BITS - (block_keys & _LOW_BITS)
-    view = scores[:, : blocks * BLOCK].unflatten(1, (blocks, BLOCK))
+    view = _blocks(scores, blocks)
     inside = view.gather(1, chosen[:, :, None].expand(-1, -1, BLOCK)).flatten(1)
     places = (chosen[:, :, None] * BLOCK + torch.arange(first, first + BLOCK, device=scores.device)).flatten(1)
     keys = _keys(inside, places)
@@ -217,8 +227,8 @@ def _best_keys(scores: Tensor, maxima: Tensor, first: int, k: int) -> Tensor:
 def _keys(scores: Tensor, places: Tensor) -> Tensor:
     """int64 keys whose descending order is: higher score first, then lower place.
 
-    The upper half holds the float's bits, turned so that integers sort as the floats do; the lower half the place, counted down.
-    Adding zero makes -0.0 and 0.0 equal. A NaN sorts first, so that it is noticed.
+    The upper half holds the float's bits, turned so that integers sort as the floats do; the lower half the place,
+    counted down. Adding zero makes -0.0 and 0.0 equal. A NaN sorts first, so that it is noticed.
     """
     bits = (scores + 0.0).view(torch.int32)
     ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)

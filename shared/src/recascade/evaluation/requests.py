@@ -1,0 +1,108 @@
+"""From held-out rows to what a retriever is asked and what it should have answered."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recascade.contracts.context import Context
+from recascade.data.encoded import HeldOut
+from recascade.data.events import EventSequences, ranges
+
+
+def requests(events: EventSequences, held_out: HeldOut, rows: NDArray[np.int64]) -> Context:
+    """The requests of the given rows: each user's known history, at the time of the earliest target.
+
+    Args:
+        events: all users' events.
+        held_out: the part that is measured.
+        rows: int64 ``[B]``, rows of ``held_out``.
+    """
+    users = held_out.users[rows]
+    starts = events.offsets[users]
+    lengths = held_out.history_ends[rows] - starts
+    index = ranges(starts, lengths)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return Context(
+        users=torch.from_numpy(np.ascontiguousarray(users, dtype=np.int64)),
+        items=torch.from_numpy(events.items[index].astype(np.int64)),
+        timestamps=torch.from_numpy(events.timestamps[index].astype(np.int64)),
+        offsets=torch.from_numpy(offsets),
+        now=torch.from_numpy(_first_times(held_out)[rows]),
+    )
+
+
+def _first_times(held_out: HeldOut) -> NDArray[np.int64]:
+    """int64 ``[E]``, time of each row's earliest target; 0 for a row without targets."""
+    times = np.zeros(len(held_out), dtype=np.int64)
+    filled = np.flatnonzero(np.diff(held_out.target_offsets) > 0)
+    if len(filled):
+        # Between two filled rows lie only empty ones, so each slice ends where the next begins.
+        times[filled] = np.minimum.reduceat(held_out.target_timestamps, held_out.target_offsets[filled])
+    return times
+
+
+class Targets(NamedTuple):
+    """The targets of the measured rows as sets, flat and sorted by (row, item).
+
+    ``rows`` int64 ``[N]``, ``items`` int64 ``[N]`` (-1: not in the vocabulary), ``repeated`` bool ``[N]`` (the user's
+    history holds the item), ``counts`` int64 ``[E]`` targets per row.
+    """
+
+    rows: NDArray[np.int64]
+    items: NDArray[np.int64]
+    repeated: NDArray[np.bool_]
+    counts: NDArray[np.int64]
+
+
+def target_sets(events: EventSequences, held_out: HeldOut, rows: NDArray[np.int64], items: int) -> Targets:
+    """The distinct targets of each of the given rows; every unknown item counts as one distinct target.
+
+    Args:
+        events: all users' events.
+        held_out: the part that is measured.
+        rows: int64 ``[E]``, rows of ``held_out``.
+        items: I, size of the item vocabulary.
+    """
+    starts, lengths = held_out.target_offsets[rows], np.diff(held_out.target_offsets)[rows]
+    index = ranges(starts, lengths)
+    owners = np.repeat(np.arange(len(rows), dtype=np.int64), lengths)
+    targets = held_out.target_items[index].astype(np.int64)
+    known = targets >= 0
+    keys = np.unique(owners[known] * items + targets[known])
+    history_starts = events.offsets[held_out.users[rows]]
+    history_lengths = held_out.history_ends[rows] - history_starts
+    history = np.repeat(np.arange(len(rows), dtype=np.int64), history_lengths) * items
+    history += events.items[ranges(history_starts, history_lengths)]
+    all_rows = np.concatenate([owners[~known], keys // items])
+    all_items = np.concatenate([targets[~known], keys % items])
+    repeated = np.concatenate([np.zeros(int((~known).sum()), dtype=np.bool_), np.isin(keys, history)])
+    order = np.lexsort((all_items, all_rows))
+    all_rows = all_rows[order]
+    counts = np.bincount(all_rows, minlength=len(rows)).astype(np.int64)
+    return Targets(all_rows, all_items[order], repeated[order], counts)
+
+
+def find_hits(
+    lists: NDArray[np.int32], target_rows: NDArray[np.int64], target_items: NDArray[np.int64], items: int
+) -> NDArray[np.bool_]:
+    """bool ``[E, K]``: does the place of the list hold one of the row's targets?
+
+    Args:
+        lists: int32 ``[E, K]``, items, -1 where empty.
+        target_rows: int64 ``[N]``, ascending.
+        target_items: int64 ``[N]``, -1 never counts as found; ascending within a row.
+        items: I, size of the item vocabulary.
+    """
+    if not lists.size or not len(target_rows):
+        return np.zeros(lists.shape, dtype=np.bool_)
+    # One more column than items: the key of an unknown target (-1) then falls on no item of any row.
+    width = items + 1
+    keys = target_rows * width + target_items + 1
+    wanted = np.arange(len(lists), dtype=np.int64)[:, None] * width + lists + 1
+    place = np.searchsorted(keys, wanted).clip(max=len(keys) - 1)
+    hits: NDArray[np.bool_] = (keys[place] == wanted) & (lists >= 0)
+    return hits
