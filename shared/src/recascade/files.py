@@ -18,7 +18,7 @@ from recascade.errors import DataError
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the folder of ``path``; when the block ends well, the file written there becomes ``path``.
+    """Give a temporary path in the folder of ``path``; when the block ends well, the file there becomes ``path``.
 
     A reader never sees half a file: not after a crash, a full disk or Ctrl-C, and not from another process. The folder
     is made if it is missing.
@@ -40,7 +40,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def write_folder_atomically(path: Path) -> Iterator[Path]:
-    """Give a temporary folder beside ``path``; when the block ends well, it becomes ``path`` with all that was put in it.
+    """Give a temporary folder beside ``path``; when the block ends well, it becomes ``path`` with all its content.
 
     When another process has finished the same folder meanwhile, that one stays and this one is thrown away: use it for
     folders whose name says their content, such as caches.

@@ -12,7 +12,7 @@ from recascade.data.events import EventSequences
 
 if TYPE_CHECKING:
     from recascade.data.features import FeatureTable
-    from recascade.data.split import SplitManifest
+    from recascade.data.split_manifest import SplitManifest
     from recascade.data.vocabulary import Vocabulary
 
 
@@ -23,7 +23,8 @@ class HeldOut:
     Attributes:
         users: int64 ``[E]``, index in the user vocabulary and row of ``EncodedSplit.events``; -1 is never used here.
         history_ends: int64 ``[E]``; the known history of row e is
-            ``events[events.offsets[users[e]] : history_ends[e]]``. It holds nothing of the targets' time or later.
+            ``events[events.offsets[users[e]] : history_ends[e]]``. It holds nothing later than the targets, and
+            events of the targets' own time only under ``ties=shuffle`` and ``file``.
         target_offsets: int64 ``[E + 1]``; row e owns targets ``target_offsets[e]`` to ``target_offsets[e + 1]``.
         target_items: int32 ``[sum]``, index in the item vocabulary; -1 for an item the vocabulary does not hold (it can
             never be recommended, so it counts as missed).

@@ -45,4 +45,5 @@ def ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.
     ends = np.cumsum(lengths)
     shift = np.asarray(starts, dtype=np.int64) - (ends - lengths)
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total, dtype=np.int64) + np.repeat(shift, lengths)
+    index: NDArray[np.int64] = np.arange(total, dtype=np.int64) + np.repeat(shift, lengths)
+    return index

@@ -1,0 +1,1 @@
+"""Events on disk, splits, vocabularies, batches. Knows nothing of models."""

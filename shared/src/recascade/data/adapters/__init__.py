@@ -1,0 +1,1 @@
+"""Adapters: each turns one published format into the canonical tables."""
