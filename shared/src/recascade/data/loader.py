@@ -1,0 +1,142 @@
+"""The training loader of every task: yields whole batches, and knows how to go on after an interruption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from recascade.data.batching import BatchSettings, batch_count, plan_batches
+from recascade.errors import TrainingError
+
+Batch = TypeVar("Batch")
+Assemble = Callable[[NDArray[np.int64]], Batch]
+
+
+class ResumableLoader(Generic[Batch]):
+    """The batches of one rank, epoch after epoch; each batch is a pure function of (seed, epoch, index).
+
+    The trainer says which epoch begins (``set_epoch``); the loader counts the batches it has handed out. That count is
+    the whole state, so ``state_dict`` taken after any batch continues with the next one, bit for bit, whatever the
+    number of workers then or now.
+
+    Args:
+        assemble: makes a batch of sequence indices (int64 ``[n]``).
+        lengths: int64 ``[N]``, events per sequence.
+        settings: batch sizes, bucket and workers.
+        seed: of the run.
+        rank: this process among ``world_size`` that train together.
+        world_size: their number.
+    """
+
+    def __init__(
+        self,
+        assemble: Assemble[Batch],
+        lengths: NDArray[np.int64],
+        settings: BatchSettings,
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.assemble = assemble
+        self.lengths = lengths
+        self.settings = settings
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        self.index = 0
+        count = batch_count(
+            lengths,
+            batch_sequences=settings.batch_sequences,
+            batch_tokens=settings.batch_tokens,
+            world_size=world_size,
+        )
+        self._batches = count // world_size
+
+    def __len__(self) -> int:
+        return self._batches
+
+    @property
+    def sampler(self) -> ResumableLoader[Batch]:
+        """Lightning calls ``loader.sampler.set_epoch`` when an epoch begins."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin ``epoch``; the one already under way goes on where it is."""
+        if epoch != self.epoch:
+            self.epoch = epoch
+            self.index = 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        # A generator: nothing is planned before the first batch is asked for, by which time the epoch is known.
+        plan = plan_batches(
+            self.lengths,
+            batch_sequences=self.settings.batch_sequences,
+            batch_tokens=self.settings.batch_tokens,
+            bucket=self.settings.bucket,
+            seed=self.seed,
+            epoch=self.epoch,
+            rank=self.rank,
+            world_size=self.world_size,
+        )[self.index :]
+        for batch in self._load(plan):
+            self.index += 1
+            yield batch
+        self.index = 0
+
+    def _load(self, plan: list[NDArray[np.int64]]) -> Iterator[Batch]:
+        """The planned batches in order, assembled here or ahead of time by worker processes."""
+        if self.settings.workers == 0:
+            return map(self.assemble, plan)
+        batches = _PlannedBatches(self.assemble, plan)
+        return iter(DataLoader(batches, batch_size=None, num_workers=self.settings.workers))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loader stands, and what the plan depends on."""
+        return {"epoch": self.epoch, "index": self.index, "plan": self._plan_identity()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state.
+
+        Raises:
+            TrainingError: the state belongs to other data, another seed or other batch settings.
+        """
+        mine, theirs = self._plan_identity(), state["plan"]
+        different = [name for name in mine if mine[name] != theirs.get(name)]
+        if different:
+            changes = ", ".join(f"{name} was {theirs.get(name)} and is now {mine[name]}" for name in different)
+            raise TrainingError(
+                f"The checkpoint belongs to another run: {changes}. Continue with the same data and settings, "
+                "or start again in another directory."
+            )
+        self.epoch, self.index = state["epoch"], state["index"]
+
+    def _plan_identity(self) -> dict[str, int]:
+        return {
+            "seed": self.seed,
+            "sequences": len(self.lengths),
+            "events": int(self.lengths.sum()),
+            "batch_sequences": self.settings.batch_sequences,
+            "batch_tokens": self.settings.batch_tokens,
+            "bucket": self.settings.bucket,
+            "world_size": self.world_size,
+        }
+
+
+class _PlannedBatches(Dataset[Batch]):
+    """A plan as a map-style data set whose elements are whole batches, which is what worker processes can share out."""
+
+    def __init__(self, assemble: Assemble[Batch], plan: list[NDArray[np.int64]]) -> None:
+        self.assemble = assemble
+        self.plan = plan
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.assemble(self.plan[index])

@@ -1,0 +1,1 @@
+"""One ``fit`` over Lightning, and the modules that say what a step minimises."""
