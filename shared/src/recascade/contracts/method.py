@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 Stage = Literal["data", "retrieval", "ranking", "re-ranking"]
 
+FIT_FILE = "fit.json"
+"""A trained method may leave this file in its run directory, with the facts of its training that the result should carry:
+``epochs``, ``best_epoch``, ``parameters``, ``targets_per_second``, and ``fit_seconds`` and ``fit_cpu_seconds`` where an
+interrupted and resumed training must count all its sessions."""
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -29,6 +34,8 @@ class Experiment:
         seed: every random choice of the fit derives from it.
         directory: the run directory, for checkpoints, weights and logs; an interrupted fit resumes from what it left
             there.
+        exclude_seen: whether the evaluation will leave a user's own items out of the lists, so that validation inside
+            the fit can do the same.
     """
 
     config: Any
@@ -36,6 +43,7 @@ class Experiment:
     data: EncodedSplit
     seed: int
     directory: Path
+    exclude_seen: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,214 @@
+"""Configurations of the shared core's own methods. Importable without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from recascade.errors import ConfigurationError, did_you_mean
+from recascade.training.config import LossConfig
+
+
+@dataclass
+class PopularityConfig:
+    """Popularity has nothing to set."""
+
+
+@dataclass
+class PersonalFrequencyConfig:
+    """The user's own most frequent items, then popular ones.
+
+    Attributes:
+        decay: weight of an event relative to the user's next newer one, in (0, 1]; 1 (default) counts plainly, as the
+            baseline of the next-basket literature does.
+    """
+
+    decay: float = 1.0
+
+    def check(self) -> None:
+        """Refuse a decay outside (0, 1]."""
+        _within("model.decay", self.decay, 0, 1)
+
+
+@dataclass
+class TransitionConfig:
+    """The first-order transition table has nothing to set."""
+
+
+@dataclass
+class CoVisitConfig:
+    """An untrained co-visitation table; the defaults are those of the survey whose figures it reproduces.
+
+    Attributes:
+        window: two events at most this many places apart count as a pair; 5.
+        directed: count only from the earlier event to the later one; otherwise in both directions.
+        last: events of the history that are read; 5.
+        decay: weight of an event relative to the next newer one, in (0, 1]; 0.7.
+    """
+
+    window: int = 5
+    directed: bool = True
+    last: int = 5
+    decay: float = 0.7
+
+    def check(self) -> None:
+        """Refuse values that leave nothing to count."""
+        _at_least("model.window", self.window, 1)
+        _at_least("model.last", self.last, 1)
+        _within("model.decay", self.decay, 0, 1)
+
+
+@dataclass
+class ItemKNNConfig:
+    """Item-based nearest neighbours by cosine.
+
+    Attributes:
+        neighbours: most similar items kept per item; 100 (our choice, usual in the literature).
+        shrinkage: added to the denominator, so that few common users count for less; 10 (our choice), 0 for none.
+    """
+
+    neighbours: int = 100
+    shrinkage: float = 10.0
+
+    def check(self) -> None:
+        """Refuse values that cannot work."""
+        _at_least("model.neighbours", self.neighbours, 1)
+        _at_least("model.shrinkage", self.shrinkage, 0)
+
+
+@dataclass
+class SASRecConfig:
+    """SASRec (Kang and McAuley, ICDM 2018, arXiv 1808.09781).
+
+    Attributes:
+        dimension: width of item vectors and states; 64 (the paper: 50).
+        blocks: transformer blocks; 2 as in the paper.
+        heads: attention heads; 1 as in the paper.
+        max_length: events of a history that are read; 50 as in the paper for Amazon (200 for MovieLens-1M).
+        dropout: rate on the input and inside the blocks; 0.2 as in the paper for MovieLens-1M (0.5 for sparse data).
+        windows: train on the ``last`` ``max_length`` + 1 events of a user, as the paper does, or on all in ``chunks``.
+        loss: what is minimised; the full softmax by default (the paper: binary cross-entropy with one negative).
+    """
+
+    dimension: int = 64
+    blocks: int = 2
+    heads: int = 1
+    max_length: int = 50
+    dropout: float = 0.2
+    windows: str = "last"
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    def check(self) -> None:
+        """Refuse values that cannot work."""
+        _check_sequence_model(self.dimension, self.max_length, self.dropout, self.windows, self.loss)
+        _check_blocks(self.dimension, self.blocks, self.heads)
+
+
+@dataclass
+class HSTUConfig:
+    """HSTU (Zhai et al., ICML 2024, arXiv 2402.17152).
+
+    Attributes:
+        dimension: width of item vectors and states; 64.
+        blocks: HSTU blocks; 2.
+        heads: heads of the pointwise attention; 1.
+        max_length: events of a history that are read; 50.
+        dropout: rate on the input and inside the blocks; 0.2.
+        windows: train on the ``last`` ``max_length`` + 1 events of a user or on all of them in ``chunks``.
+        loss: what is minimised; the full softmax by default.
+    """
+
+    dimension: int = 64
+    blocks: int = 2
+    heads: int = 1
+    max_length: int = 50
+    dropout: float = 0.2
+    windows: str = "last"
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    def check(self) -> None:
+        """Refuse values that cannot work."""
+        _check_sequence_model(self.dimension, self.max_length, self.dropout, self.windows, self.loss)
+        _check_blocks(self.dimension, self.blocks, self.heads)
+
+
+@dataclass
+class GRU4RecConfig:
+    """GRU4Rec (Hidasi et al., ICLR 2016, arXiv 1511.06939) on whole user histories.
+
+    Attributes:
+        dimension: width of item vectors and of the recurrent state; 64 (the paper: 100 to 1000).
+        layers: recurrent layers; 1, the paper's best.
+        max_length: events of a history that are read; 50.
+        dropout: rate on the input and between layers; 0.2.
+        windows: train on the ``last`` ``max_length`` + 1 events of a user or on all of them in ``chunks``.
+        loss: what is minimised; the full softmax by default (the paper: TOP1 and BPR over the batch's items).
+    """
+
+    dimension: int = 64
+    layers: int = 1
+    max_length: int = 50
+    dropout: float = 0.2
+    windows: str = "last"
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    def check(self) -> None:
+        """Refuse values that cannot work."""
+        _check_sequence_model(self.dimension, self.max_length, self.dropout, self.windows, self.loss)
+        _at_least("model.layers", self.layers, 1)
+
+
+@dataclass
+class DSSMConfig:
+    """DSSM, two towers (Huang et al., CIKM 2013), the user's from recent items and features, the item's from features.
+
+    Attributes:
+        dimension: width of both towers' output; 64.
+        max_length: events of a history that are read; 50.
+        dropout: rate inside the towers; 0.2.
+        item_features: read the features of items beside their identity.
+        user_features: read the features of users.
+        windows: train on the ``last`` ``max_length`` + 1 events of a user or on all of them in ``chunks``.
+        loss: what is minimised; the full softmax by default.
+    """
+
+    dimension: int = 64
+    max_length: int = 50
+    dropout: float = 0.2
+    item_features: bool = True
+    user_features: bool = True
+    windows: str = "last"
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    def check(self) -> None:
+        """Refuse values that cannot work."""
+        _check_sequence_model(self.dimension, self.max_length, self.dropout, self.windows, self.loss)
+
+
+def _check_sequence_model(dimension: int, max_length: int, dropout: float, windows: str, loss: LossConfig) -> None:
+    _at_least("model.dimension", dimension, 1)
+    _at_least("model.max_length", max_length, 1)
+    if not 0 <= dropout < 1:
+        raise ConfigurationError(f"model.dropout is {dropout}; it must be at least 0 and below 1.")
+    known = ("last", "chunks")
+    if windows not in known:
+        raise ConfigurationError(f"model.windows is {windows!r}.{did_you_mean(windows, known)}")
+    loss.check()
+
+
+def _check_blocks(dimension: int, blocks: int, heads: int) -> None:
+    _at_least("model.blocks", blocks, 1)
+    _at_least("model.heads", heads, 1)
+    if dimension % heads:
+        raise ConfigurationError(
+            f"model.dimension is {dimension} and model.heads is {heads}; the dimension must be a multiple of the heads."
+        )
+
+
+def _at_least(key: str, value: float, least: float) -> None:
+    if not value >= least:
+        raise ConfigurationError(f"{key} is {value}; it must be at least {least}.")
+
+
+def _within(key: str, value: float, above: float, most: float) -> None:
+    if not above < value <= most:
+        raise ConfigurationError(f"{key} is {value}; it must be above {above} and at most {most}.")

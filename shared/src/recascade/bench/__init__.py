@@ -1,0 +1,1 @@
+"""The benchmark: the registry of methods, the configuration of runs, where they are computed and kept."""

@@ -1,0 +1,225 @@
+"""One run, from its configuration to its result: data → split → fit → evaluation → run directory."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recascade import __version__
+from recascade.bench import store
+from recascade.bench.config import RunConfig, as_dictionary, changes
+from recascade.bench.registry import find_method
+from recascade.contracts.method import FIT_FILE, Experiment, Method
+from recascade.contracts.retriever import Retriever
+from recascade.data.encode import encode
+from recascade.data.encoded import EncodedSplit
+from recascade.data.sources import resolve
+from recascade.data.split import cached_split
+from recascade.data.split_manifest import SplitManifest
+from recascade.errors import DataError, RecascadeError
+from recascade.evaluation.evaluate import Evaluation, evaluate
+from recascade.evaluation.requests import requests
+from recascade.files import read_json, write_atomically, write_json
+from recascade.serving.latency import measure_latency
+
+LATENCY_REQUESTS = 200
+"""Single requests whose latency is measured, drawn from the test users."""
+
+
+def run_job(directory: Path, threads: int) -> dict[str, Any]:
+    """Do what ``config.yaml`` of the run directory says and return what ``result.json`` holds afterwards.
+
+    A fit that was interrupted goes on from its checkpoint. A failure is recorded, and raised.
+
+    Args:
+        directory: a run directory with its ``config.yaml``.
+        threads: CPU threads to compute with.
+    """
+    torch.set_num_threads(threads)
+    run = store.Run(directory)
+    config = run.config
+    method = find_method(config.method)
+    started = _now()
+    split = cached_split(resolve(config.data), config.split)
+    data = encode(split)
+    if split.manifest.fingerprint not in directory.parts[-4]:
+        raise DataError(
+            f"The data of {directory} have changed since the run began (the split is now {split.manifest.fingerprint}); "
+            "run the command again to measure on the new data."
+        )
+    result = _identity(config, method, data.manifest, threads, started)
+    try:
+        result |= _measure(config, method, data, directory)
+    except RecascadeError as error:
+        result |= {"status": "failed", "error": str(error), "finished": _now()}
+        write_json(directory / store.RESULT_FILE, _without_nan(result))
+        raise
+    result |= {"status": "finished", "error": None, "finished": _now()}
+    write_json(directory / store.RESULT_FILE, _without_nan(result))
+    return result
+
+
+def _measure(config: RunConfig, method: Method, data: EncodedSplit, directory: Path) -> dict[str, Any]:
+    begin_wall, begin_cpu = time.perf_counter(), time.process_time()
+    retriever = method.run(_experiment(config, data, directory))
+    fit = {"fit_seconds": time.perf_counter() - begin_wall, "fit_cpu_seconds": time.process_time() - begin_cpu}
+    if (directory / FIT_FILE).exists():
+        fit |= read_json(directory / FIT_FILE)
+
+    device = str(getattr(retriever, "device", "cpu"))
+    begin_wall, begin_cpu = time.perf_counter(), time.process_time()
+    validation = evaluate(retriever, data, "validation", config.evaluation, device=device)
+    test = evaluate(retriever, data, "test", config.evaluation, device=device)
+    evaluation = {
+        "evaluation_seconds": time.perf_counter() - begin_wall,
+        "evaluation_cpu_seconds": time.process_time() - begin_cpu,
+    }
+    _write_tables(test, data, directory)
+    return {
+        "metrics": {"validation": validation.summary, "test": test.summary},
+        "groups": test.groups,
+        "cost": {
+            "epochs": None,
+            "best_epoch": None,
+            "parameters": None,
+            "targets_per_second": None,
+            **fit,
+            **evaluation,
+            "peak_memory_bytes": peak_memory_bytes(),
+            "gpu_seconds": fit["fit_seconds"] if device.startswith("cuda") else None,
+            "latency_ms": _latency(retriever, config, data, device),
+        },
+        "device": _device_name(device),
+    }
+
+
+def _experiment(config: RunConfig, data: EncodedSplit, directory: Path) -> Experiment:
+    return Experiment(
+        config=config.model,
+        # The run's process has no terminal of its own; the command that started it shows how far it is.
+        trainer=replace(config.trainer, progress=False),
+        data=data,
+        seed=config.seed,
+        directory=directory,
+        exclude_seen=config.evaluation.exclude_seen,
+    )
+
+
+def _latency(retriever: Retriever, config: RunConfig, data: EncodedSplit, device: str) -> dict[str, Any]:
+    rows = np.random.default_rng(config.evaluation.seed).permutation(len(data.test))[:LATENCY_REQUESTS]
+    contexts = [requests(data.events, data.test, rows[number : number + 1]) for number in range(len(rows))]
+    settings = config.evaluation
+    latency = measure_latency(retriever, contexts, settings.length, exclude_seen=settings.exclude_seen, device=device)
+    return {"p50": latency.p50, "p99": latency.p99, "batch": 1, "requests": latency.requests, "clock": latency.clock}
+
+
+def _write_tables(test: Evaluation, data: EncodedSplit, directory: Path) -> None:
+    import polars as pl
+
+    with write_atomically(directory / store.METRICS_FILE) as temporary:
+        test.per_user.write_parquet(temporary)
+    items = data.items.decode(np.maximum(test.lists, 0).ravel())
+    lists = (
+        pl.DataFrame({"user": np.repeat(np.arange(len(test.lists)), test.lists.shape[1]), "items": items})
+        .filter(pl.Series(test.lists.ravel() >= 0))
+        .group_by("user", maintain_order=True)
+        .agg("items")
+    )
+    whole = pl.DataFrame({"user": np.arange(len(test.lists)), "user_id": test.per_user["user_id"]})
+    with write_atomically(directory / store.LISTS_FILE) as temporary:
+        whole.join(lists, on="user", how="left", maintain_order="left").drop("user").write_parquet(temporary)
+
+
+def _identity(config: RunConfig, method: Method, manifest: SplitManifest, threads: int, started: str) -> dict[str, Any]:
+    complete = as_dictionary(config)
+    return {
+        "format": 1,
+        "method": config.method,
+        "variant": config.variant,
+        "overrides": changes(config),
+        "seed": config.seed,
+        "stage": method.stage,
+        "trained": method.trained,
+        "source": method.source,
+        "data": {
+            "name": manifest.dataset,
+            "fingerprint": manifest.dataset_fingerprint,
+            "synthetic": manifest.synthetic,
+            "terms": manifest.terms,
+        },
+        "split": {
+            "fingerprint": manifest.fingerprint,
+            "protocol": manifest.config.protocol,
+            "ties": manifest.config.ties,
+            "cold_items": manifest.config.cold_items,
+            "catalogue": manifest.config.catalogue,
+            "filters": manifest.filters,
+            "counts": manifest.counts,
+            "tied_target_share": manifest.tied_target_share,
+        },
+        "evaluation": complete["evaluation"],
+        "metrics": {"validation": {}, "test": {}},
+        "groups": {},
+        "cost": None,
+        "versions": _versions(),
+        "device": _device_name("cpu"),
+        "threads": threads,
+        "started": started,
+    }
+
+
+def peak_memory_bytes() -> int:
+    """The largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _versions() -> dict[str, str]:
+    found = {"recascade": __version__, "python": platform.python_version()}
+    for name in ("torch", "lightning", "numpy", "polars", "pyarrow", "scipy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _device_name(device: str) -> str:
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"{_processor()}, {os.cpu_count()} cores"
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN: a metric that nobody has becomes null."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(member) for key, member in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,90 @@
+"""Many runs: lay out their directories, leave out what is finished, hand the rest to a runner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from recascade.bench.config import RunConfig, same_run, save
+from recascade.bench.runner import Event, Runner
+from recascade.bench.store import CONFIG_FILE, Run, run_directory
+from recascade.data.encode import encode
+from recascade.data.sources import resolve
+from recascade.data.split import cached_split
+from recascade.data.split_manifest import SplitManifest
+from recascade.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Runs laid out on disk.
+
+    Attributes:
+        runs: all of them, in the order asked for, each directory once.
+        splits: the splits they are measured on.
+    """
+
+    runs: tuple[Run, ...]
+    splits: tuple[SplitManifest, ...]
+
+    @property
+    def open_runs(self) -> tuple[Run, ...]:
+        """The runs still to be computed: interrupted, failed or new ones."""
+        return tuple(run for run in map(_read_again, self.runs) if run.state != "finished")
+
+    @property
+    def finished_runs(self) -> tuple[Run, ...]:
+        """The runs whose results are there."""
+        return tuple(run for run in map(_read_again, self.runs) if run.state == "finished")
+
+
+def lay_out(configs: Sequence[RunConfig], output: Path, on_split: Callable[[str], None]) -> Sweep:
+    """Make the splits (once for all runs that share them) and write each run's ``config.yaml``.
+
+    Args:
+        configs: the runs; two that come to the same thing are one run.
+        output: folder of all results.
+        on_split: told the data set's name before it is read, which can take a while.
+
+    Raises:
+        DataError: data that cannot be read or split.
+        ConfigurationError: a run's directory holds a run with another configuration.
+    """
+    manifests: dict[tuple[str, str], SplitManifest] = {}
+    runs: dict[Path, Run] = {}
+    for config in configs:
+        key = (config.data, str(asdict(config.split)))
+        if key not in manifests:
+            on_split(config.data)
+            split = cached_split(resolve(config.data), config.split)
+            # Encoded once here: otherwise every process of the sweep would begin with the same work.
+            manifests[key] = encode(split).manifest
+        manifest = manifests[key]
+        directory = run_directory(output, manifest.dataset, manifest.fingerprint, config)
+        if directory not in runs:
+            _write_config(config, directory / CONFIG_FILE)
+            runs[directory] = Run(directory)
+    return Sweep(tuple(runs.values()), tuple(manifests.values()))
+
+
+def compute(sweep: Sweep, runner: Runner, watch: Callable[[Event], None], pulse: Callable[[], None]) -> None:
+    """Compute the open runs of a sweep; what is finished is never computed again."""
+    runner.run([run.directory for run in sweep.open_runs], watch, pulse)
+
+
+def _write_config(config: RunConfig, path: Path) -> None:
+    if not path.exists():
+        save(config, path)
+        return
+    different = same_run(config, Run(path.parent).config)
+    if different:
+        raise ConfigurationError(
+            f"{path.parent} holds a run that differs in {', '.join(different)} (made by another version or edited by "
+            "hand); choose another --output or delete that folder."
+        )
+
+
+def _read_again(run: Run) -> Run:
+    """A run object remembers what it read; a new one sees what has been written since."""
+    return Run(run.directory)

@@ -1,0 +1,121 @@
+"""What ``run``, ``bench`` and ``ablate`` share: their options, the display of a sweep, and the table at its end."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from recascade.bench.config import RunConfig
+    from recascade.bench.sweep import Sweep
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """The common options of commands that compute runs.
+
+    Attributes:
+        output: folder of the results.
+        jobs: runs at a time; None for as many as there are cores.
+        threads: CPU threads of each run; None shares the cores out.
+        metric: test metric that orders the leaderboard.
+    """
+
+    output: Path
+    jobs: int | None
+    threads: int | None
+    metric: str
+
+
+def data_option(*, required: bool) -> Callable[[_Command], _Command]:
+    """``--data``."""
+    return click.option(
+        "--data", required=required, metavar="NAME|PATH", help="A data set: see 'recascade data list', or a folder."
+    )
+
+
+def overrides_argument(command: _Command) -> _Command:
+    """``key=value …``."""
+    return click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]…")(command)
+
+
+def seeds_option(command: _Command) -> _Command:
+    """``--seeds``."""
+    return click.option(
+        "--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Seeds 0, 1, … of a trained method."
+    )(command)
+
+
+def sweep_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of ``SweepOptions``, handed to the command as ``options``."""
+
+    @click.option(
+        "--output",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=Path("runs"),
+        show_default=True,
+        help="Folder of the results.",
+    )
+    @click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time.  [default: one per core; 1 with a GPU]")
+    @click.option("--threads", type=click.IntRange(min=1), help="CPU threads per run.  [default: the cores shared out]")
+    @click.option("--metric", default="ndcg@10", show_default=True, help="Test metric that orders the table.")
+    @functools.wraps(command)
+    def with_options(
+        *arguments: Any, output: Path, jobs: int | None, threads: int | None, metric: str, **others: Any
+    ) -> Any:
+        return command(*arguments, options=SweepOptions(output, jobs, threads, metric), **others)
+
+    return with_options
+
+
+def sweep(configs: Sequence[RunConfig], options: SweepOptions) -> int:
+    """Compute the runs that are not finished, show how they come along, and print the leaderboard.
+
+    Returns:
+        The exit status: 0, 1 when a run failed, 130 when interrupted.
+    """
+    from recascade.bench.runner import LocalRunner, available_cores
+    from recascade.bench.sweep import compute, lay_out
+    from recascade.cli.display import SweepDisplay, print_leaderboard
+
+    plan = lay_out(configs, options.output, lambda data: click.echo(f"Preparing {data} …", err=True))
+    jobs = options.jobs or (1 if _has_gpu() else available_cores())
+    # Shared out over all runs of the sweep, the finished ones included, so that a resumed run computes as it began.
+    processes = min(jobs, len(plan.runs))
+    threads = options.threads or max(1, available_cores() // processes)
+    done = len(plan.finished_runs)
+    if done:
+        click.echo(f"{done} of {len(plan.runs)} runs are finished already and are kept.", err=True)
+    with SweepDisplay(total=len(plan.runs), done=done, metric=options.metric) as display:
+        try:
+            compute(plan, LocalRunner(processes, threads), display.watch, display.pulse)
+        except KeyboardInterrupt:
+            display.stop()
+            click.echo(_how_to_go_on(plan), err=True)
+            return _INTERRUPTED
+    if plan.finished_runs:
+        print_leaderboard(plan, options)
+    for directory, problem in display.failures.items():
+        click.secho(f"Failed: {directory}: {problem}", fg="red", err=True)
+    return 1 if display.failures else 0
+
+
+def _how_to_go_on(plan: Sweep) -> str:
+    return (
+        f"Interrupted: {len(plan.finished_runs)} of {len(plan.runs)} runs are finished and kept; "
+        "the same command goes on from there."
+    )
+
+
+def _has_gpu() -> bool:
+    """Asked without importing torch, which the command itself does not need."""
+    return Path("/dev/nvidiactl").exists()
