@@ -62,6 +62,16 @@ def write_folder_atomically(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def require_new_folder(path: Path) -> None:
+    """Refuse a destination that holds something.
+
+    Raises:
+        DataError: ``path`` is a file, or a folder that is not empty.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise DataError(f"{path} exists and is not empty; choose another folder or remove it.")
+
+
 @contextmanager
 def explain_write_failure(path: Path) -> Iterator[None]:
     """Turn a full disk or a forbidden folder, whoever raises it, into one sentence about ``path``."""

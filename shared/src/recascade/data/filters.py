@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recascade.data import schema
+from recascade.data.dataset import MANIFEST, Dataset
 from recascade.data.split_config import SplitConfig, parse_time
+from recascade.errors import DataError
+from recascade.files import require_new_folder, write_folder_atomically, write_json
 
 
 def ordered_only(events: pl.LazyFrame) -> pl.LazyFrame:
@@ -134,3 +140,55 @@ def _distinct(events: pl.LazyFrame, column: str) -> pl.Series:
 
 def _height(events: pl.LazyFrame) -> int:
     return int(events.select(pl.len()).collect(engine="streaming").item())
+
+
+def write_filtered(dataset: Dataset, config: SplitConfig, destination: Path) -> Dataset:
+    """Write the events that pass the filters of a configuration as a new data set.
+
+    items.parquet and users.parquet keep the rows that still have events. Columns and their order stay.
+
+    Args:
+        dataset: where the events come from.
+        config: its time window, deduplication and k-core are used.
+        destination: a folder that does not exist yet or is empty.
+
+    Raises:
+        DataError: nothing is left, or the destination is taken.
+    """
+    require_new_folder(destination)
+    path = dataset.table_path("interactions")
+    with schema.explain_read_failure(path), write_folder_atomically(destination) as folder:
+        log = dataset.interactions()
+        schema.check_interactions(log, path)
+        kept, counts = apply_filters(log, config)
+        if not counts["kept"]:
+            raise DataError(nothing_left(dataset.name, counts))
+        kept.sink_parquet(folder / "interactions.parquet")
+        written = pl.scan_parquet(folder / "interactions.parquet")
+        for table, frame in (("items", dataset.items()), ("users", dataset.users())):
+            if frame is not None:
+                key = schema.REQUIRED[table][0]
+                present = written.select(pl.col(key).unique())
+                frame.join(present, on=key, how="semi", maintain_order="left").sink_parquet(folder / f"{table}.parquet")
+        facts = {
+            "name": destination.resolve().name,
+            "adapter": "filter",
+            "source": f"{dataset.name} ({dataset.fingerprint[:16]})",
+            "terms": dataset.terms,
+            "synthetic": dataset.synthetic,
+            "filters": config.filters,
+            "counts": counts,
+        }
+        write_json(folder / MANIFEST, facts)
+    return Dataset.open(destination)
+
+
+def nothing_left(name: str, counts: dict[str, int]) -> str:
+    """The sentence for a data set of which no event passed the filters."""
+    steps = [
+        f"{key.replace('_', ' ')} {value:,}" for key, value in counts.items() if key.startswith("dropped") and value
+    ]
+    return (
+        f"No event of data set {name!r} is left after filtering ({counts['read']:,} read, {', '.join(steps)}); "
+        "use a wider time window or a smaller k-core."
+    )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from recascade.data import schema
 from recascade.data.dataset import Dataset
-from recascade.data.filters import apply_filters
+from recascade.data.filters import apply_filters, nothing_left
 from recascade.data.fingerprint import split_fingerprint
 from recascade.data.home import home
 from recascade.data.split_config import SplitConfig, parse_time
@@ -30,7 +30,7 @@ from recascade.data.split_protocols import (
 )
 from recascade.data.ties import order_events
 from recascade.errors import DataError
-from recascade.files import explain_write_failure, write_folder_atomically
+from recascade.files import explain_write_failure, require_new_folder, write_folder_atomically
 
 MANIFEST = "split.json"
 PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
@@ -95,8 +95,7 @@ def make_split(dataset: Dataset, config: SplitConfig, destination: Path) -> Spli
         ConfigurationError: a value of ``config`` is impossible.
     """
     config.check()
-    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-        raise DataError(f"{destination} exists and is not empty; choose another folder or remove it.")
+    require_new_folder(destination)
     path = dataset.table_path("interactions")
     log = dataset.interactions()
     with schema.explain_read_failure(path):
@@ -104,7 +103,7 @@ def make_split(dataset: Dataset, config: SplitConfig, destination: Path) -> Spli
         log, counts = apply_filters(_with_time(log, config, dataset), config)
         events = log.collect(engine="streaming")
     if not len(events):
-        raise DataError(_empty_sentence(dataset, counts))
+        raise DataError(nothing_left(dataset.name, counts))
     events = order_events(events, config.ties, config.seed)
     users = _user_codes(events)
     times = _times(events, config)
@@ -280,16 +279,6 @@ def _write(dataset: Dataset, events: pl.DataFrame, manifest: SplitManifest, dest
             if table in dataset.tables:
                 shutil.copyfile(dataset.table_path(table), folder / f"{table}.parquet")
         manifest.save(folder / MANIFEST)
-
-
-def _empty_sentence(dataset: Dataset, counts: dict[str, int]) -> str:
-    steps = ", ".join(
-        f"{key.replace('_', ' ')} {value:,}" for key, value in counts.items() if key.startswith("dropped")
-    )
-    return (
-        f"No event of data set {dataset.name!r} is left after filtering ({counts['read']:,} read"
-        f"{', ' + steps if steps else ''}); use a wider time window or a smaller k-core."
-    )
 
 
 def _nobody_sentence(dataset: Dataset, config: SplitConfig, counts: dict[str, int]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_type_hints
 
 from recascade.errors import ConfigurationError, did_you_mean
 
@@ -91,6 +92,28 @@ class SplitConfig:
                 f"split.validation_fraction={validation} and split.test_fraction={test} leave nothing to train on or "
                 "to measure; both must be above 0 and their sum below 1."
             )
+
+    @classmethod
+    def from_words(cls, words: Mapping[str, str]) -> SplitConfig:
+        """The defaults with some keys set from text, as typed on a command line; ``split.`` before a key is allowed.
+
+        Raises:
+            ConfigurationError: an unknown key (with the nearest one), a value of the wrong type, or an impossible one.
+        """
+        types: dict[str, type[str] | type[int] | type[float]] = get_type_hints(cls)
+        values: dict[str, Any] = {}
+        for word, text in words.items():
+            key = word.removeprefix("split.")
+            if key not in types:
+                raise ConfigurationError(f"There is no key 'split.{key}'.{did_you_mean(key, types)}")
+            try:
+                values[key] = types[key](text)
+            except ValueError as error:
+                kind = "a whole number" if types[key] is int else "a number"
+                raise ConfigurationError(f"split.{key} must be {kind}, but {text!r} was given.") from error
+        config = cls(**values)
+        config.check()
+        return config
 
     @property
     def filters(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from recascade.data import schema
 from recascade.data.adapters.tables import Tables
 from recascade.data.dataset import MANIFEST, Dataset
 from recascade.errors import ConfigurationError, DataError, did_you_mean
-from recascade.files import write_folder_atomically, write_json
+from recascade.files import require_new_folder, write_folder_atomically, write_json
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,7 @@ def import_dataset(
         if key not in chosen.options:
             known = did_you_mean(key, chosen.options) or " It takes none."
             raise ConfigurationError(f"Adapter {adapter!r} has no option {key!r}.{known}")
-    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-        raise DataError(f"{destination} exists and is not empty; choose another folder or remove it.")
+    require_new_folder(destination)
     module, _, function = chosen.read.partition(":")
     with write_folder_atomically(destination) as folder:
         scratch = folder / "scratch"
