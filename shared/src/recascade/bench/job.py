@@ -57,7 +57,7 @@ def run_job(directory: Path, threads: int) -> dict[str, Any]:
     data = encode(split)
     if split.manifest.fingerprint not in directory.parts[-4]:
         raise DataError(
-            f"The data of {directory} have changed since the run began (the split is now {split.manifest.fingerprint}); "
+            f"The data of {directory} have changed since the run began (now split {split.manifest.fingerprint}); "
             "run the command again to measure on the new data."
         )
     result = _identity(config, method, data.manifest, threads, started)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ class LeaderboardRow:
         method: name in the registry.
         variant: the method's variant.
         changes: what was changed against the variant, by dotted key.
+        trained: False for methods that count.
         seeds: the finished seeds.
         means: test metric → mean over the seeds.
         deviations: test metric → standard deviation over the seeds (n - 1 in the denominator), None with a single seed.
@@ -33,19 +34,13 @@ class LeaderboardRow:
     method: str
     variant: str
     changes: Mapping[str, Any]
+    trained: bool
     seeds: tuple[int, ...]
     means: Mapping[str, float]
     deviations: Mapping[str, float | None]
     fit_cpu_seconds: float
     peak_memory_bytes: int
     latency_p50: float | None
-
-    @property
-    def label(self) -> str:
-        """Method, then the variant and changes where they are not the default."""
-        parts = [] if self.variant == "default" else [self.variant]
-        parts += [f"{key}={value}" for key, value in self.changes.items()]
-        return " ".join([self.method, *parts])
 
 
 def one_split(runs: Iterable[Run]) -> dict[str, Any]:
@@ -95,6 +90,17 @@ def leaderboard(runs: Iterable[Run], order_by: str) -> list[LeaderboardRow]:
     return sorted(rows, key=lambda row: row.means.get(order_by, float("-inf")), reverse=True)
 
 
+def shared_changes(rows: Sequence[LeaderboardRow]) -> dict[str, Any]:
+    """The changes that all rows have, to be said once; how to train concerns only the rows that are trained."""
+    shared: dict[str, Any] = {}
+    for key in dict.fromkeys(key for row in rows for key in row.changes):
+        concerned = [row for row in rows if row.trained or not key.startswith("trainer.")]
+        values = [row.changes.get(key) for row in concerned]
+        if all(key in row.changes for row in concerned) and all(value == values[0] for value in values):
+            shared[key] = values[0]
+    return shared
+
+
 def _row(results: list[dict[str, Any]]) -> LeaderboardRow:
     first = results[0]
     names = [name for name in first["metrics"]["test"] if all(name in result["metrics"]["test"] for result in results)]
@@ -106,6 +112,7 @@ def _row(results: list[dict[str, Any]]) -> LeaderboardRow:
         method=first["method"],
         variant=first["variant"],
         changes=first["overrides"],
+        trained=first["trained"],
         seeds=tuple(sorted(result["seed"] for result in results)),
         means={name: statistics.fmean(column) for name, column in known.items() if column},
         deviations={name: statistics.stdev(column) if len(column) > 1 else None for name, column in known.items()},

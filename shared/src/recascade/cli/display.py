@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from recascade.bench.leaderboard import LeaderboardRow, leaderboard
+from recascade.bench.leaderboard import LeaderboardRow, leaderboard, shared_changes
 from recascade.bench.runner import Event
 from recascade.bench.store import CURVES_FILE, Run
 
@@ -106,19 +108,24 @@ def print_leaderboard(plan: Sweep, options: SweepOptions) -> None:
         rows = leaderboard(runs, options.metric)
         title = f"{split.dataset}, split {split.fingerprint}: {split.config.protocol}, ties={split.config.ties}"
         console.print(_table(rows, title + (", SYNTHETIC DATA" if split.synthetic else "")))
-    console.print(f"Results: {options.output}    Page: recascade report {options.output}")
+    console.print(
+        "CPU s: of one fit; MB: peak memory; ms: CPU time of a single request, median.\n"
+        f"Results: {options.output}    Page: recascade report {options.output}"
+    )
 
 
 def _table(rows: list[LeaderboardRow], title: str) -> Table:
-    table = Table(title=title, title_justify="left")
+    shared = shared_changes(rows)
+    caption = "all runs: " + " ".join(f"{key}={value}" for key, value in shared.items()) if shared else None
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("method", min_width=14, overflow="fold")
     table.add_column("seeds", justify="right")
     metrics = [name for name in _COLUMNS if any(name in row.means for row in rows)]
-    for name in [*metrics, "fit CPU s", "peak MB", "p50 ms"]:
+    for name in [*metrics, "CPU s", "MB", "ms"]:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
-            row.label,
+            _name(row, shared),
             str(len(row.seeds)),
             *(_mean(row, name) for name in metrics),
             f"{row.fit_cpu_seconds:.1f}",
@@ -128,11 +135,17 @@ def _table(rows: list[LeaderboardRow], title: str) -> Table:
     return table
 
 
+def _name(row: LeaderboardRow, shared: Mapping[str, Any]) -> str:
+    """Method and variant, and below it what sets this row apart."""
+    first = row.method if row.variant == "default" else f"{row.method} {row.variant}"
+    return "\n".join([first, *(f" {key}={value}" for key, value in row.changes.items() if key not in shared)])
+
+
 def _mean(row: LeaderboardRow, metric: str) -> str:
     if metric not in row.means:
         return ""
     deviation = row.deviations[metric]
-    return f"{row.means[metric]:.4f}" + ("" if deviation is None else f" ±{deviation:.4f}")
+    return f"{row.means[metric]:.4f}" + ("" if deviation is None else f" ±{deviation:.4f}".replace("±0.", "±."))
 
 
 def _label(directory: Path) -> str:
@@ -140,7 +153,7 @@ def _label(directory: Path) -> str:
 
 
 def _last_of_curves(path: Path) -> tuple[int, str]:
-    """Finished epochs and the newest value of a run's curves."""
+    """The epoch a run is in, counted from 1, and the newest value of its curves."""
     try:
         with path.open(encoding="utf-8", newline="") as handle:
             rows = list(csv.DictReader(handle))
@@ -150,7 +163,7 @@ def _last_of_curves(path: Path) -> tuple[int, str]:
         return 0, ""
     last = rows[-1]
     try:
-        return int(last["epoch"]) + 1, f"{last['name']} {float(last['value']):.4g}"
+        return int(last["epoch"]), f"{last['name']} {float(last['value']):.4g}"
     except (KeyError, TypeError, ValueError):
         # The row is being written at this moment; the next look finds it whole.
         return 0, ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,8 +25,8 @@ class Latency:
         p50: median, milliseconds.
         p99: 99th percentile, milliseconds.
         requests: how many requests were measured.
-        clock: ``cpu`` counts the CPU time of all threads of the process, which other programs on the machine do not
-            disturb; ``wall`` is used where the work is done on another device.
+        clock: ``cpu`` is the CPU time of answering with one thread, which other programs on the machine do not disturb;
+            ``wall`` is used where the work is done on another device.
     """
 
     p50: float
@@ -54,7 +55,7 @@ def measure_latency(
         device: where the retriever computes.
     """
     read, wait, clock = _clock_of(device)
-    with torch.inference_mode():
+    with torch.inference_mode(), _one_thread():
         for number in range(warm_up):
             retriever.retrieve(requests[number % len(requests)].to(device), k, exclude_seen=exclude_seen)
         milliseconds = np.empty(len(requests))
@@ -66,6 +67,17 @@ def measure_latency(
             milliseconds[number] = (read() - begin) / 1e6
     p50, p99 = np.percentile(milliseconds, [50, 99])
     return Latency(float(p50), float(p99), len(requests), clock)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The CPU time of several threads, which wait for each other busily, would not be a latency."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _clock_of(device: str) -> tuple[Callable[[], int], Callable[[], None], Clock]:
