@@ -12,7 +12,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/demo.installed ## install what the demo needs, run it on real purchases, write the report
-	$(BIN)/recascade bench demo --out $(RUNS)/demo
+	$(BIN)/recascade bench demo --output $(RUNS)/demo
 	$(BIN)/recascade report $(RUNS)/demo --output $(RUNS)/demo/report.html
 	@echo "The leaderboard: file://$(abspath $(RUNS))/demo/report.html"
 

@@ -132,7 +132,7 @@ def test_tiny_run_and_report_away_from_the_checkout(environment: Path, tmp_path:
     command = environment / "recascade"
     quiet = {"RECASCADE_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
     run(command, "data", "import", "delimited", "log.csv", "log", cwd=tmp_path, **quiet)
-    run(command, "run", "popularity", "--data", "log", "--out", "runs", cwd=tmp_path, **quiet)
+    run(command, "run", "popularity", "--data", "log", "--output", "runs", cwd=tmp_path, **quiet)
     results = list((tmp_path / "runs").rglob("result.json"))
     assert len(results) == 1
     assert json.loads(results[0].read_text(encoding="utf-8"))["status"] == "finished"
