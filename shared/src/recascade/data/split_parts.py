@@ -1,0 +1,193 @@
+"""Write the parts of a split in pieces of whole users, so that the log may be larger than the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from recascade.data.fingerprint import TableDigest
+from recascade.data.split_config import SplitConfig
+from recascade.data.split_protocols import TEST, TRAIN, VALIDATION, Assignment, hold_out_ends, hold_out_time, units_of
+from recascade.data.ties import order_events
+from recascade.errors import DataError
+
+# Events held in memory at a time; a user with more than that is still taken whole.
+EVENTS_AT_A_TIME = 2_000_000
+_HELD_OUT = {"validation": VALIDATION, "test": TEST}
+
+
+@dataclass(frozen=True)
+class TrainingPart:
+    """What is known once the parts are written: counts, the items of the training events (sorted), their digest."""
+
+    counts: dict[str, int]
+    trained_items: pl.Series
+    training_digest: TableDigest
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What is known once the targets are settled.
+
+    ``tied_share`` is the share of test targets at the same time as the last event before the test part.
+    """
+
+    counts: dict[str, int]
+    tied_share: float
+    digests: dict[str, TableDigest]
+
+
+def write_parts(
+    log: pl.LazyFrame, config: SplitConfig, times: dict[str, int], folder: Path, source: Path
+) -> TrainingPart:
+    """Order and assign the events, and write ``train.parquet`` and drafts of the held-out parts.
+
+    The drafts wait for ``settle_targets``: which targets are cold is known only when all training events are.
+
+    Args:
+        log: the filtered interactions.
+        config: the rules.
+        times: the moments of a temporal split.
+        folder: where to write.
+        source: the file of the log, for error messages.
+    """
+    digest = TableDigest()
+    trained = pl.Series("item_id", [], dtype=pl.String)
+    counts = dict.fromkeys(("users", "train_events", "train_users"), 0)
+    writers: dict[str, pq.ParquetWriter] = {}
+    try:
+        for piece in _pieces(log):
+            events = order_events(piece, config.ties, config.seed)
+            users = np.cumsum((events["position"] == 0).to_numpy()) - 1
+            _refuse_backward_times(events, users, source)
+            assignment = _assign(events, users, config, times)
+            events = events.drop("run").with_columns(
+                target=pl.Series(assignment.target), tied=pl.Series(_tied(events, users, assignment))
+            )
+            training = events.filter(pl.Series(assignment.part == TRAIN)).drop("target", "tied")
+            digest.update(training.select("user_id", "item_id", "timestamp", "group"))
+            trained = pl.concat([trained, training["item_id"].unique()]).unique()
+            counts["users"] += int(users[-1]) + 1
+            counts["train_events"] += len(training)
+            counts["train_users"] += training["user_id"].n_unique()
+            parts = {"train": training}
+            for name, code in _HELD_OUT.items():
+                parts[f"{name}-draft"] = events.filter(pl.Series(assignment.part == code))
+            for name, rows in parts.items():
+                table = rows.to_arrow()
+                if name not in writers:
+                    writers[name] = pq.ParquetWriter(folder / f"{name}.parquet", table.schema, compression="zstd")
+                writers[name].write_table(table)
+    finally:
+        for writer in writers.values():
+            writer.close()
+    return TrainingPart(counts, trained.sort(), digest)
+
+
+def settle_targets(folder: Path, catalogue: pl.Series, cold_items: str) -> Targets:
+    """Apply the rule for cold items and write ``validation.parquet`` and ``test.parquet`` from their drafts.
+
+    Args:
+        folder: where ``write_parts`` wrote.
+        catalogue: identifiers of the items that can be recommended.
+        cold_items: ``miss`` keeps targets outside the catalogue, ``drop`` takes them out of the targets.
+    """
+    counts = {}
+    digests = {}
+    tied_share = 0.0
+    known = catalogue.to_frame("item_id").with_columns(known=pl.lit(True)).lazy()
+    for name in _HELD_OUT:
+        draft, final = folder / f"{name}-draft.parquet", folder / f"{name}.parquet"
+        events = pl.scan_parquet(draft).join(known, on="item_id", how="left", maintain_order="left")
+        is_known = pl.col("known").is_not_null()
+        cold = events.select((pl.col("target") & ~is_known).sum()).collect(engine="streaming").item()
+        if cold_items == "drop":
+            events = events.with_columns(pl.col("target") & is_known)
+        events.drop("known", "tied").sink_parquet(final)
+        targets = events.filter("target").select("user_id", "item_id", "position", "tied").collect(engine="streaming")
+        digests[name] = TableDigest()
+        digests[name].update(targets.select("user_id", "item_id", "position"))
+        counts |= {
+            f"{name}_events": int(pl.scan_parquet(final).select(pl.len()).collect().item()),
+            f"{name}_users": targets["user_id"].n_unique(),
+            f"{name}_targets": len(targets),
+            f"{name}_cold_targets": int(cold),
+        }
+        if name == "test" and len(targets):
+            tied_share = float(targets["tied"].to_numpy().mean())
+        draft.unlink()
+    return Targets(counts, tied_share, digests)
+
+
+def _pieces(log: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+    """The events in pieces of whole users, in the byte order of the user identifiers, file order inside."""
+    lengths = log.group_by("user_id").len().collect(engine="streaming").sort("user_id")
+    piece_of_user = (lengths["len"].cum_sum() - 1) // EVENTS_AT_A_TIME
+    bounds = lengths.with_columns(piece=piece_of_user).group_by("piece").agg(
+        first=pl.col("user_id").min(), last=pl.col("user_id").max()
+    )
+    if len(bounds) == 1:
+        yield log.collect(engine="streaming")
+        return
+    for _, first, last in bounds.sort("piece").iter_rows():
+        yield log.filter(pl.col("user_id").is_between(pl.lit(first), pl.lit(last))).collect(engine="streaming")
+
+
+def _refuse_backward_times(events: pl.DataFrame, users: NDArray[np.int64], source: Path) -> None:
+    times = events["timestamp"].to_numpy() if not events["timestamp"].null_count() else _known_times(events)
+    backward = (users[1:] == users[:-1]) & (np.diff(times) < 0)
+    if backward.any():
+        row = int(np.flatnonzero(backward)[0]) + 1
+        raise DataError(
+            f"In {source}, 'position' contradicts 'timestamp' in {int(backward.sum()):,} places, first at user "
+            f"{events['user_id'][row]!r}, item {events['item_id'][row]!r}: a later position has an earlier time. "
+            "Correct one of the columns or leave 'position' out."
+        )
+
+
+def _known_times(events: pl.DataFrame) -> NDArray[np.int64]:
+    """An unknown time counts as that of the event before it, or as the beginning of time."""
+    known = pl.col("timestamp").forward_fill().over("user_id", order_by="position").fill_null(-1)
+    return events.select(known)["timestamp"].to_numpy()
+
+
+def _assign(
+    events: pl.DataFrame, users: NDArray[np.int64], config: SplitConfig, times: dict[str, int]
+) -> Assignment:
+    label = "run" if config.protocol == "last-basket" else "group"
+    units = units_of(users, events[label].to_numpy())
+    if config.protocol == "temporal":
+        return hold_out_time(
+            users,
+            units,
+            events["timestamp"].to_numpy(),
+            validation_time=times["validation_time"],
+            test_time=times["test_time"],
+            minimum_history=config.minimum_history,
+            first_only=config.targets == "first",
+        )
+    by_ratio = config.protocol == "ratio"
+    return hold_out_ends(
+        users,
+        units,
+        validation_fraction=config.validation_fraction if by_ratio else None,
+        test_fraction=config.test_fraction if by_ratio else None,
+        minimum_history=config.minimum_history,
+        first_only=by_ratio and config.targets == "first",
+    )
+
+
+def _tied(events: pl.DataFrame, users: NDArray[np.int64], assignment: Assignment) -> NDArray[np.bool_]:
+    """Which events are at the same time as their user's last event before the test part."""
+    times = events["timestamp"].fill_null(-1).to_numpy()
+    last_time = np.full(int(users[-1]) + 1, -1, dtype=np.int64)
+    history = assignment.part != TEST
+    last_time[users[history]] = times[history]  # rows are in order: what is assigned last stays
+    tied: NDArray[np.bool_] = (times >= 0) & (times == last_time[users])
+    return tied
