@@ -125,7 +125,7 @@ def training_windows(data: EncodedSplit, max_length: int, windows: Windows = "la
 
 
 def _followers(data: EncodedSplit) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Where each user's last training group begins, int64 ``[U]``, and each event's number of targets, int32 ``[N]``."""
+    """Where each user's last training group begins, int64 ``[U]``; how many targets each event has, int32 ``[N]``."""
     offsets, groups = np.asarray(data.events.offsets), np.asarray(data.events.groups)
     ends = np.asarray(data.train_ends)
     begins = np.zeros(len(groups) + 1, dtype=bool)
@@ -193,7 +193,8 @@ class NextItemData(L.LightningDataModule):
         lengths = held_out.history_ends[rows] - self.data.events.offsets[held_out.users[rows]]
         rows = rows[np.argsort(lengths, kind="stable")]
         rank, world_size = self._place()
-        batches: Any = list(torch.from_numpy(rows).split(VALIDATION_REQUESTS))[rank::world_size] if len(rows) else []
+        starts = range(rank * VALIDATION_REQUESTS, len(rows), world_size * VALIDATION_REQUESTS)
+        batches: Any = [torch.from_numpy(rows[start : start + VALIDATION_REQUESTS]) for start in starts]
         return DataLoader(batches, batch_size=None)
 
     def training_batch(self, indices: NDArray[np.int64]) -> NextItemBatch:
@@ -206,12 +207,12 @@ class NextItemData(L.LightningDataModule):
             return NextItemBatch(context, torch.arange(len(events)), self._index(self._items[events + 1]))
         followers = windows.followers[events]
         positions = np.flatnonzero(followers)
-        followers = followers[positions]
+        counts = followers[positions].astype(np.int64)
         return NextItemBatch(
             context,
             torch.from_numpy(positions),
-            self._index(self._items[ranges(events[positions] + 1, followers)]),
-            torch.from_numpy(np.repeat(np.arange(len(positions)), followers)),
+            self._index(self._items[ranges(events[positions] + 1, counts)]),
+            torch.from_numpy(np.repeat(np.arange(len(positions)), counts)),
         )
 
     def _context(self, users: NDArray[np.int64], events: NDArray[np.int64], lengths: NDArray[np.int64]) -> Context:

@@ -27,8 +27,10 @@ class SafeCheckpointIO(CheckpointIO):
         with write_atomically(Path(path)) as temporary:
             torch.save(checkpoint, temporary)
 
-    def load_checkpoint(self, path: str | Path, map_location: Any = None, **_: Any) -> dict[str, Any]:
-        """Read tensors and plain values only.
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read tensors and plain values only, whatever ``weights_only`` says.
 
         Raises:
             TrainingError: the file is damaged, or holds something else.

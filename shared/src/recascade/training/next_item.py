@@ -125,7 +125,7 @@ class NextItemModule(L.LightningModule):
         values = np.concatenate(self._metric_values) if self._metric_values else np.empty(0)
         values = values[~np.isnan(values)]
         sums = torch.tensor([values.sum(), len(values)], dtype=torch.float64, device=self.device)
-        total, users = self.all_gather(sums).reshape(-1, 2).sum(0).tolist()
+        total, users = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
         self.log(self.trainer_config.monitor, total / users if users else float("nan"), logger=False)
         self._retriever = None
 
