@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recascade.data.events import EventSequences
+from recascade.data.events import EventSequences, ranges
 
 if TYPE_CHECKING:
     from recascade.data.features import FeatureTable
@@ -71,3 +72,9 @@ class EncodedSplit:
     def train_lengths(self) -> NDArray[np.int64]:
         """int64 ``[U]``, training events per user."""
         return self.train_ends - self.events.offsets[:-1]
+
+    @cached_property
+    def item_counts(self) -> NDArray[np.int64]:
+        """int64 ``[I]``, training events per item: its popularity."""
+        index = ranges(self.events.offsets[:-1], self.train_lengths)
+        return np.bincount(self.events.items[index], minlength=len(self.items)).astype(np.int64, copy=False)

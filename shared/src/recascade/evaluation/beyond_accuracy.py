@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from recascade.data.encoded import EncodedSplit
-from recascade.evaluation.groups import training_counts
+from recascade.data.feature_terms import feature_terms
 
 
 def summarise(lists: NDArray[np.int32], data: EncodedSplit, cutoffs: list[int]) -> dict[str, float]:
-    """``coverage@k``, ``gini@k``, ``novelty@k`` for each cutoff."""
-    counts = training_counts(data)
+    """``coverage@k``, ``gini@k``, ``novelty@k`` and, with item features, ``intra_list_diversity@k`` for each cutoff."""
+    counts = data.item_counts
+    terms = None if data.item_features is None else feature_terms(data.item_features)
     result = {}
     for k in cutoffs:
         exposure = exposures(lists[:, :k], len(counts))
         result[f"coverage@{k}"] = coverage(exposure)
         result[f"gini@{k}"] = gini(exposure)
         result[f"novelty@{k}"] = novelty(lists[:, :k], counts)
+        if terms is not None and terms.shape[1]:
+            result[f"intra_list_diversity@{k}"] = intra_list_diversity(lists[:, :k], terms)
     return result
 
 
@@ -57,3 +61,30 @@ def novelty(lists: NDArray[np.int32], counts: NDArray[np.int64]) -> float:
         return float("nan")
     share = np.maximum(counts, 1) / max(int(counts.sum()), 1)
     return float(-np.log2(share)[shown].mean())
+
+
+def intra_list_diversity(lists: NDArray[np.int32], terms: sparse.csr_matrix) -> float:
+    """Mean over lists of the mean over pairs of 1 - cosine of the two items' terms (Ziegler et al., WWW 2005, over
+    pairs).
+
+    An item without terms is like no other. Lists of fewer than two items are left out; NaN where that leaves none.
+
+    Args:
+        lists: int32 ``[E, K]``, -1 where empty.
+        terms: ``[I, terms]``, as of ``feature_terms``.
+    """
+    squares = np.asarray(terms.multiply(terms).sum(axis=1), dtype=np.float64).ravel()
+    scale = np.divide(1.0, np.sqrt(squares), out=np.zeros_like(squares), where=squares > 0)
+    unit = sparse.diags(scale) @ terms
+    rows, places = np.nonzero(lists >= 0)
+    sizes = np.bincount(rows, minlength=len(lists)).astype(np.float64)
+    listed = lists[rows, places]
+    membership = sparse.csr_matrix((np.ones(len(rows)), (rows, listed)), shape=(len(lists), len(squares)))
+    sums = membership @ unit
+    # The square of a sum of unit vectors holds every ordered pair and each vector with itself.
+    itself = membership @ (squares > 0).astype(np.float64)
+    pairs = np.asarray(sums.multiply(sums).sum(axis=1)).ravel() - itself
+    many = sizes > 1
+    if not many.any():
+        return float("nan")
+    return float((1 - pairs[many] / (sizes[many] * (sizes[many] - 1))).mean())

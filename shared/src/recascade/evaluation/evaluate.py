@@ -77,7 +77,9 @@ def evaluate(
     metrics = _per_user_metrics(lists, targets, items, config)
     described = groups.describe(data, held_out, rows, targets)
     user_ids = data.users.decode(held_out.users[rows])
-    per_user = pl.DataFrame({"user_id": user_ids, **described, **metrics})
+    per_user = pl.DataFrame({"user_id": user_ids, **described, **metrics}).with_columns(
+        pl.col(list(metrics)).fill_nan(None)
+    )
     summary = {name: _mean(values) for name, values in metrics.items()}
     summary |= beyond_accuracy.summarise(lists, data, config.cutoffs)
     return Evaluation(per_user, lists, summary, groups.means(per_user, list(metrics)))

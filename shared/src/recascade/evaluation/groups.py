@@ -8,7 +8,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recascade.data.encoded import EncodedSplit, HeldOut
-from recascade.data.events import ranges
 from recascade.evaluation.requests import Targets
 
 ACTIVITIES = ("low", "middle", "high")
@@ -46,7 +45,7 @@ def means(per_user: pl.DataFrame, metrics: list[str]) -> dict[str, dict[str, dic
         grouped = (
             table.drop_nulls(grouping)
             .group_by(grouping)
-            .agg(pl.len().alias("users"), *(pl.col(metric).drop_nans().mean() for metric in metrics))
+            .agg(pl.len().alias("users"), *(pl.col(metric).mean() for metric in metrics))
         )
         found = {str(row.pop(grouping)): row for row in grouped.to_dicts()}
         result[grouping] = {
@@ -57,20 +56,13 @@ def means(per_user: pl.DataFrame, metrics: list[str]) -> dict[str, dict[str, dic
     return result
 
 
-def training_counts(data: EncodedSplit) -> NDArray[np.int64]:
-    """int64 ``[I]``, training events of each item."""
-    index = ranges(data.events.offsets[:-1], data.train_lengths)
-    counts: NDArray[np.int64] = np.bincount(data.events.items[index], minlength=len(data.items)).astype(np.int64)
-    return counts
-
-
 def _thirds(values: NDArray[np.int64]) -> NDArray[np.int64]:
     lower, upper = np.quantile(values, [1 / 3, 2 / 3], method="inverted_cdf")
     return np.searchsorted(np.array([lower, upper]), values, side="left").astype(np.int64)
 
 
 def _target_popularity(data: EncodedSplit, targets: Targets) -> NDArray[np.int64]:
-    counts = training_counts(data)
+    counts = data.item_counts
     order = np.argsort(-counts, kind="stable")
     before = np.cumsum(counts[order]) - counts[order]
     total = max(int(counts.sum()), 1)

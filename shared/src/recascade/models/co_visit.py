@@ -12,7 +12,7 @@ from torch import Tensor
 from recascade.contracts.context import Context
 from recascade.contracts.retriever import TopK
 from recascade.data.encoded import EncodedSplit
-from recascade.models.item_pairs import popularity_counts, within_window
+from recascade.models.item_pairs import within_window
 from recascade.models.sparse_ranking import history_rows, popularity_fill, rank_sparse
 
 
@@ -47,7 +47,7 @@ class CoVisit:
     ) -> Self:
         """Count pairs of training events; ``directed`` counts only what came later, else both directions."""
         table = within_window(data, window, directed=directed)
-        return cls(table, popularity_counts(data), last=last, decay=decay)
+        return cls(table, data.item_counts, last=last, decay=decay)
 
     def retrieve(
         self, context: Context, k: int, *, exclude_seen: bool = False, candidates: Tensor | None = None

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from scipy import sparse
 
 from recascade.data.encoded import EncodedSplit
+from recascade.data.feature_terms import feature_terms
 from recascade.errors import DataError
 
 
@@ -29,16 +29,8 @@ def content_vectors(data: EncodedSplit, texts: Sequence[str | None] | pl.Series 
     """
     items = len(data.items)
     blocks: list[sparse.csr_matrix] = []
-    features = data.item_features
-    if features is not None:
-        codes = np.asarray(features.categorical)
-        for column, cardinality in enumerate(features.cardinalities):
-            rows = np.flatnonzero(codes[:, column] > 0)
-            blocks.append(_terms(rows, codes[rows, column], items, cardinality))
-        for multi in features.multi_valued:
-            rows = np.repeat(np.arange(items), np.diff(multi.offsets))
-            known = multi.values > 0
-            blocks.append(_terms(rows[known], multi.values[known], items, multi.cardinality))
+    if data.item_features is not None:
+        blocks.append(feature_terms(data.item_features))
     if texts is not None:
         blocks.append(_words(texts, items))
     if not blocks:
@@ -66,10 +58,9 @@ def _words(texts: Sequence[str | None] | pl.Series, items: int) -> sparse.csr_ma
         .drop_nulls()
     )
     codes = words["word"].rank("dense").cast(pl.Int64).to_numpy()
-    return _terms(words["row"].to_numpy(), codes, items, int(codes.max(initial=0)) + 1)
-
-
-def _terms(rows: NDArray[np.int64], codes: NDArray[np.integer], items: int, cardinality: int) -> sparse.csr_matrix:
-    counts = sparse.csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, codes)), shape=(items, cardinality))
+    rows = words["row"].to_numpy()
+    counts = sparse.csr_matrix(
+        (np.ones(len(rows), dtype=np.float32), (rows, codes)), shape=(items, int(codes.max(initial=0)) + 1)
+    )
     counts.sum_duplicates()
     return counts

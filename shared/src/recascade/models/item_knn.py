@@ -14,7 +14,6 @@ from recascade.contracts.context import Context
 from recascade.contracts.retriever import TopK
 from recascade.data.encoded import EncodedSplit
 from recascade.data.events import ranges
-from recascade.models.item_pairs import popularity_counts
 from recascade.models.sparse_ranking import SCORES_AT_ONCE, history_rows, popularity_fill, rank_sparse
 from recascade.nn.top_k import top_k_scores
 
@@ -34,7 +33,7 @@ class ItemKNN:
     @classmethod
     def fit(cls, data: EncodedSplit, *, neighbours: int = 100, shrinkage: float = 10.0) -> Self:
         """Compare the items by the users that had them in training."""
-        return cls(_similarities(_users_by_items(data), neighbours, shrinkage), popularity_counts(data))
+        return cls(_similarities(_users_by_items(data), neighbours, shrinkage), data.item_counts)
 
     def retrieve(
         self, context: Context, k: int, *, exclude_seen: bool = False, candidates: Tensor | None = None

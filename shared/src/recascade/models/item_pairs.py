@@ -10,13 +10,6 @@ from recascade.data.encoded import EncodedSplit
 from recascade.data.events import ranges
 
 
-def popularity_counts(data: EncodedSplit) -> NDArray[np.int64]:
-    """int64 ``[I]``, training events of each item."""
-    index = ranges(data.events.offsets[:-1], data.train_lengths)
-    counts: NDArray[np.int64] = np.bincount(data.events.items[index], minlength=len(data.items)).astype(np.int64)
-    return counts
-
-
 def followed_by(data: EncodedSplit) -> sparse.csr_matrix:
     """float32 ``[I, I]``: how often an item of one group stands before an item of the next group of the same user.
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from recascade.contracts.context import Context
 from recascade.contracts.retriever import TopK
 from recascade.data.encoded import EncodedSplit
-from recascade.models.item_pairs import popularity_counts
 from recascade.models.sparse_ranking import history_rows, popularity_fill, rank_sparse
 
 
@@ -31,7 +30,7 @@ class PersonalFrequency:
     @classmethod
     def fit(cls, data: EncodedSplit, decay: float = 1.0) -> Self:
         """Count the training events; histories come with the requests."""
-        return cls(popularity_counts(data), decay)
+        return cls(data.item_counts, decay)
 
     def retrieve(
         self, context: Context, k: int, *, exclude_seen: bool = False, candidates: Tensor | None = None

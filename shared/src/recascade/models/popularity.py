@@ -10,7 +10,6 @@ from torch import Tensor
 from recascade.contracts.context import Context
 from recascade.contracts.retriever import TopK
 from recascade.data.encoded import EncodedSplit
-from recascade.models.item_pairs import popularity_counts
 from recascade.nn.top_k import top_k_scores
 
 
@@ -24,7 +23,7 @@ class Popularity:
     @classmethod
     def fit(cls, data: EncodedSplit) -> Self:
         """Count the training events of each item."""
-        return cls(torch.from_numpy(popularity_counts(data)))
+        return cls(torch.from_numpy(data.item_counts))
 
     def retrieve(
         self, context: Context, k: int, *, exclude_seen: bool = False, candidates: Tensor | None = None

@@ -13,7 +13,7 @@ from torch import Tensor
 from recascade.contracts.context import Context
 from recascade.contracts.retriever import TopK
 from recascade.data.encoded import EncodedSplit
-from recascade.models.item_pairs import followed_by, popularity_counts
+from recascade.models.item_pairs import followed_by
 from recascade.models.sparse_ranking import history_rows, popularity_fill, rank_sparse
 
 
@@ -35,7 +35,7 @@ class Transition:
     @classmethod
     def fit(cls, data: EncodedSplit) -> Self:
         """Count transitions, under ``ties=group`` from each item of a group to each of the next group."""
-        return cls(followed_by(data), popularity_counts(data), last_time=data.manifest.config.ties == "group")
+        return cls(followed_by(data), data.item_counts, last_time=data.manifest.config.ties == "group")
 
     def retrieve(
         self, context: Context, k: int, *, exclude_seen: bool = False, candidates: Tensor | None = None

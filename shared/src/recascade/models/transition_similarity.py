@@ -18,7 +18,7 @@ from recascade.contracts.retriever import TopK
 from recascade.data.encoded import EncodedSplit
 from recascade.errors import ConfigurationError, did_you_mean
 from recascade.models.item_content import content_vectors
-from recascade.models.item_pairs import followed_by, popularity_counts
+from recascade.models.item_pairs import followed_by
 from recascade.models.sparse_ranking import SCORES_AT_ONCE, history_rows, popularity_fill
 from recascade.nn.top_k import top_k_scores
 
@@ -97,7 +97,7 @@ class TransitionSimilarity:
     ) -> Self:
         """Count transitions and weigh terms; ``texts`` are those of the items in the order of the vocabulary."""
         content = content_vectors(data, texts)
-        return cls(followed_by(data), content, popularity_counts(data), sources=sources, edge_weight=edge_weight)
+        return cls(followed_by(data), content, data.item_counts, sources=sources, edge_weight=edge_weight)
 
     def retrieve(
         self, context: Context, k: int, *, exclude_seen: bool = False, candidates: Tensor | None = None
@@ -121,12 +121,19 @@ class TransitionSimilarity:
         """int64 ``[B, k]``: the portions' items in the order of the plan, without repetition."""
         columns: list[Tensor] = []
         priorities: list[tuple[int, int, int]] = []
-        sources = {age: _source(context, len(self.fill), age) for age in sorted({portion.age for portion in self.plan})}
-        similarities = {age: self._similarity(source) for age, source in sources.items()}
-        for number, portion in enumerate(self.plan):
-            scores = self._ring_scores(sources[portion.age], similarities[portion.age], portion.ring)
-            columns.append(top_k_scores(scores, k, seen=seen, candidates=candidates).items)
-            priorities += [(place // portion.places, number, place) for place in range(k)]
+        similarities: dict[int, Tensor] = {}
+        for age in sorted({portion.age for portion in self.plan}):
+            source = _source(context, len(self.fill), age)
+            similarities[age] = self._similarity(source)
+            rings = self._rings(source, max(portion.ring for portion in self.plan if portion.age == age))
+            bonus = torch.from_numpy((source @ self.edges).toarray()).mul_(self.edge_weight)
+            for number, portion in enumerate(self.plan):
+                if portion.age != age:
+                    continue
+                likeness = similarities[age] + bonus if portion.ring == 1 else similarities[age]
+                scores = likeness.masked_fill(rings != portion.ring, -torch.inf)
+                columns.append(top_k_scores(scores, k, seen=seen, candidates=candidates).items)
+                priorities += [(place // portion.places, number, place) for place in range(k)]
         similarity = similarities[0]
         rest = torch.where(similarity > 0, similarity, self.fill)
         columns.append(top_k_scores(rest, k, seen=seen, candidates=candidates).items)
@@ -138,17 +145,17 @@ class TransitionSimilarity:
         """float32 ``[B, I]``: cosine of each item to the row's source; 0 without one."""
         return torch.from_numpy((source @ self.content @ self.content.T).toarray().astype(np.float32, copy=False))
 
-    def _ring_scores(self, source: sparse.csr_matrix, similarity: Tensor, ring: int) -> Tensor:
-        """float32 ``[B, I]``: the similarity of items at exactly ``ring`` steps from the source, -inf elsewhere."""
+    def _rings(self, source: sparse.csr_matrix, farthest: int) -> Tensor:
+        """int8 ``[B, I]``: the fewest steps from the row's source to the item, 0 beyond ``farthest`` and for the
+        source."""
         steps = [source]
-        for _ in range(ring):
+        for _ in range(farthest):
             steps.append(steps[-1] @ self.graph)
-        inside = torch.from_numpy(steps[-1].toarray() > 0)
-        for nearer in steps[:-1]:
-            inside &= torch.from_numpy(nearer.toarray() == 0)
-        if ring == 1:
-            similarity = similarity + self.edge_weight * torch.from_numpy((source @ self.edges).toarray())
-        return similarity.masked_fill(~inside, -torch.inf)
+        rings = np.zeros(source.shape, dtype=np.int8)
+        for ring in range(farthest, -1, -1):
+            reached = steps[ring].tocoo()
+            rings[reached.row, reached.col] = ring
+        return torch.from_numpy(rings)
 
 
 def _source(context: Context, items: int, age: int) -> sparse.csr_matrix:
