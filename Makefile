@@ -29,7 +29,7 @@ check: $(VENV)/development.installed ## formatting, lint, types, arrows between 
 	$(BIN)/python -m pip check
 
 docs: $(VENV)/docs.installed ## build the documentation into site/
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "The documentation: file://$(CURDIR)/site/index.html"
 
 bench: $(VENV)/development.installed ## measure speed and memory beside RecTools and RePlay (long; own environments)

@@ -32,7 +32,7 @@ class Workload:
         heads: attention heads.
         dropout: everywhere that SASRec drops.
         batch_size: sequences in a batch.
-        learning_rate: of Adam (each library keeps its own betas: RecTools and RePlay 0.9 and 0.98).
+        learning_rate: of Adam, with betas 0.9 and 0.98 (the default of all three libraries).
         evaluation_batch_size: requests ranked at once.
         cutoff: length k of the lists.
         seed: of initial weights, order and dropout.
