@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recascade.data.encoded import EncodedSplit, HeldOut
-from recascade.data.events import EventSequences
+from recascade.data.events import EventSequences, ranges
 from recascade.data.features import FeatureTable, build_features
+from recascade.data.schema import explain_read_failure
 from recascade.data.split import Split
 from recascade.data.split_manifest import SplitManifest
 from recascade.data.vocabulary import Vocabulary
@@ -21,62 +23,73 @@ from recascade.files import write_folder_atomically
 
 # Part of the cache's name: another layout of the arrays must not read an older one.
 _LAYOUT = 1
+_ROWS_AT_A_TIME = 1_000_000
+_UNKNOWN_TIME = np.iinfo(np.int64).min
 
 
 def encode(split: Split, seed: int = 0) -> EncodedSplit:
     """Number the items and users of a split and lay its events out as flat arrays.
 
     Items are those of the training events and, if the split says ``catalogue=file``, of the catalogue file; users are
-    those with training events, then those that appear only in held-out parts. Both are numbered in a seeded order
-    that held-out events cannot change. Validation events of items outside the vocabulary are left out of the test
-    histories; targets outside it are kept as -1.
+    those with training events, then those that appear only in held-out parts. Both are numbered in a seeded order that
+    held-out events cannot change. Validation events of items outside the vocabulary are left out of the test histories;
+    targets outside it are kept as -1. An unknown time becomes that of the event before, or 0.
 
-    The arrays are written once into the split's folder (where it can be written) and opened as memory maps, so that a
-    log larger than the memory can be trained on.
+    The arrays are written once into the split's folder (where it can be written) and opened as memory maps; training
+    events are read in pieces. So a log larger than the memory can be trained on.
 
     Args:
         split: an opened split.
         seed: of the numbering.
 
     Raises:
-        DataError: a file of the split is damaged.
+        DataError: a file of the split is damaged, or the disk is full.
     """
     folder = split.path / f"encoded-{_LAYOUT}-{seed}"
     if not folder.is_dir():
-        encoded = _encode(split, seed)
         if not os.access(split.path, os.W_OK):
-            return encoded
+            return _encode(split, seed, None)
         with write_folder_atomically(folder) as temporary:
-            _save(encoded, temporary)
+            _save(_encode(split, seed, temporary), temporary)
     return _load(folder, split.manifest)
 
 
-def _encode(split: Split, seed: int) -> EncodedSplit:
-    training = _events(split, "train")
-    validation, test = _events(split, "validation"), _events(split, "test")
-    listed = split.items() if split.manifest.config.catalogue == "file" else None
-    item_ids = [training["item_id"].unique()]
-    if listed is not None:
-        item_ids.append(listed.select("item_id").collect(engine="streaming")["item_id"].unique())
-    items = Vocabulary.seeded(pl.concat(item_ids), seed, kind="item")
+def _encode(split: Split, seed: int, folder: Path | None) -> EncodedSplit:
+    """Encode; the arrays as long as the log are files in ``folder`` from the start, if there is one."""
+    training = split.part("train")
+    validation, test = _held_out_events(split, "validation"), _held_out_events(split, "test")
+    items = Vocabulary.seeded(_item_ids(split), seed, kind="item")
+    # Rows of train.parquet are sorted by user_id, so the lengths say which rows are whose.
+    lengths = training.group_by("user_id").agg(pl.len().cast(pl.Int64)).collect(engine="streaming").sort("user_id")
     held_out_users = pl.concat([validation["user_id"], test["user_id"]]).unique()
-    users = Vocabulary.seeded(training["user_id"].unique(), seed, kind="user", appended=held_out_users)
+    users = Vocabulary.seeded(lengths["user_id"], seed, kind="user", appended=held_out_users)
 
-    rows = pl.concat([training.with_columns(target=pl.lit(False)), validation])
-    user_codes = users.encode(rows["user_id"])
-    item_codes = items.encode(rows["item_id"], unknown=-1)
-    order = np.argsort(user_codes, kind="stable")
-    order = order[item_codes[order] >= 0]
+    file_users = users.encode(lengths["user_id"])
+    train_lengths = np.zeros(len(users), dtype=np.int64)
+    train_lengths[file_users] = lengths["len"].to_numpy()
+    validation_users = users.encode(validation["user_id"])
+    validation_items = items.encode(validation["item_id"], unknown=-1)
+    order = np.argsort(validation_users, kind="stable")
+    order = order[validation_items[order] >= 0]
+    validation_lengths = np.bincount(validation_users[order], minlength=len(users))
+    offsets = _offsets(train_lengths + validation_lengths)
+    train_ends = offsets[:-1] + train_lengths
+
     events = EventSequences(
-        offsets=_offsets(user_codes[order], len(users)),
-        items=item_codes[order].astype(np.int32),
-        timestamps=rows["timestamp"].to_numpy()[order],
-        groups=rows["group"].to_numpy()[order],
+        offsets=offsets,
+        items=_array(folder, "items", offsets[-1], np.int32),
+        timestamps=_array(folder, "timestamps", offsets[-1], np.int64),
+        groups=_array(folder, "groups", offsets[-1], np.int32),
     )
-    train_lengths = np.bincount(user_codes[: len(training)], minlength=len(users))
-    train_ends = events.offsets[:-1] + train_lengths
+    _place_training(split, events, items, file_users, lengths["len"].to_numpy())
+    places = ranges(train_ends, validation_lengths)
+    events.items[places] = validation_items[order]
+    events.timestamps[places] = validation["timestamp"].fill_null(_UNKNOWN_TIME).to_numpy()[order]
+    events.groups[places] = validation["group"].to_numpy()[order]
+    _fill_unknown_times(events)
+
     trained_items = np.zeros(len(items), dtype=np.bool_)
-    trained_items[item_codes[: len(training)]] = True
+    trained_items[items.encode(_distinct(training, "item_id"))] = True
     return EncodedSplit(
         manifest=split.manifest,
         items=items,
@@ -84,24 +97,83 @@ def _encode(split: Split, seed: int) -> EncodedSplit:
         events=events,
         train_ends=train_ends,
         validation=_held_out(validation, users, items, train_ends),
-        test=_held_out(test, users, items, events.offsets[1:]),
+        test=_held_out(test, users, items, offsets[1:]),
         item_features=_features(split.items(), "item_id", items, trained_items),
         user_features=_features(split.users(), "user_id", users, train_lengths > 0),
     )
 
 
-def _events(split: Split, part: str) -> pl.DataFrame:
-    """The columns to encode; an unknown time is taken from the event before, or after, or is 0."""
-    columns = ["user_id", "item_id", "timestamp", "group"] + ([] if part == "train" else ["target"])
-    rows = split.part(part).select(columns).collect(engine="streaming")
-    if rows["timestamp"].null_count():
-        time = pl.col("timestamp")
-        rows = rows.with_columns(time.forward_fill().backward_fill().over("user_id", order_by="group").fill_null(0))
-    return rows
+def _held_out_events(split: Split, part: str) -> pl.DataFrame:
+    columns = ["user_id", "item_id", "timestamp", "group", "target"]
+    return split.part(part).select(columns).collect(engine="streaming")
 
 
-def _offsets(sorted_codes: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
-    lengths = np.bincount(sorted_codes, minlength=rows)
+def _item_ids(split: Split) -> pl.Series:
+    trained = _distinct(split.part("train"), "item_id")
+    listed = split.items() if split.manifest.config.catalogue == "file" else None
+    return trained if listed is None else pl.concat([trained, _distinct(listed, "item_id")]).drop_nulls().unique()
+
+
+def _distinct(table: pl.LazyFrame, column: str) -> pl.Series:
+    return table.select(pl.col(column).unique()).collect(engine="streaming")[column]
+
+
+def _array(folder: Path | None, name: str, rows: np.int64, dtype: type[Any]) -> NDArray[Any]:
+    """A new array: in memory, or as ``NAME.npy`` in the folder with its place on the disk reserved."""
+    if folder is None:
+        return np.empty(rows, dtype=dtype)
+    path = folder / f"{name}.npy"
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(int(rows),))
+    if hasattr(os, "posix_fallocate"):
+        # A full disk must be an error here: writing to a map without room would kill the process.
+        with path.open("rb+") as handle:
+            os.posix_fallocate(handle.fileno(), 0, path.stat().st_size)
+    return cast("NDArray[Any]", array)
+
+
+def _place_training(
+    split: Split,
+    events: EventSequences,
+    items: Vocabulary,
+    file_users: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+) -> None:
+    """Put each row of train.parquet where its user's events stand.
+
+    Args:
+        split: the split.
+        events: the arrays to fill.
+        items: the item vocabulary.
+        file_users: int64 ``[S]``, index of each user in the order of the file.
+        lengths: ``[S]``, how many rows each has there.
+    """
+    first_rows = np.cumsum(lengths) - lengths
+    shift = events.offsets[file_users] - first_rows
+    done = 0
+    path = split.path / "train.parquet"
+    with explain_read_failure(path):
+        file = pq.ParquetFile(path)
+        for batch in file.iter_batches(batch_size=_ROWS_AT_A_TIME, columns=["item_id", "timestamp", "group"]):
+            rows = pl.DataFrame(batch)
+            index = np.arange(done, done + len(rows))
+            places = index + shift[np.searchsorted(first_rows, index, side="right") - 1]
+            events.items[places] = items.encode(rows["item_id"])
+            events.timestamps[places] = rows["timestamp"].fill_null(_UNKNOWN_TIME).to_numpy()
+            events.groups[places] = rows["group"].to_numpy()
+            done += len(rows)
+
+
+def _fill_unknown_times(events: EventSequences) -> None:
+    unknown = events.timestamps == _UNKNOWN_TIME
+    if not unknown.any():
+        return
+    index = np.arange(len(unknown))
+    before = np.maximum.accumulate(np.where(unknown, -1, index))
+    start = np.repeat(events.offsets[:-1], events.lengths)
+    events.timestamps[unknown] = np.where(before >= start, events.timestamps[before], 0)[unknown]
+
+
+def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
 
 
@@ -113,9 +185,9 @@ def _held_out(part: pl.DataFrame, users: Vocabulary, items: Vocabulary, history_
     return HeldOut(
         users=evaluated,
         history_ends=history_ends[evaluated],
-        target_offsets=np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)]),
+        target_offsets=_offsets(lengths),
         target_items=items.encode(targets["item_id"], unknown=-1)[order].astype(np.int32),
-        target_timestamps=targets["timestamp"].to_numpy()[order],
+        target_timestamps=targets["timestamp"].fill_null(0).to_numpy()[order],
     )
 
 
@@ -143,8 +215,12 @@ def _arrays(encoded: EncodedSplit) -> dict[str, NDArray[Any]]:
 
 
 def _save(encoded: EncodedSplit, folder: Path) -> None:
+    """Write what ``_encode`` has not written already."""
     for name, array in _arrays(encoded).items():
-        np.save(folder / f"{name}.npy", array)
+        if isinstance(array, np.memmap):
+            array.flush()
+        else:
+            np.save(folder / f"{name}.npy", array)
     encoded.items.save(folder / "items.parquet")
     encoded.users.save(folder / "users.parquet")
     if encoded.item_features is not None:

@@ -98,8 +98,8 @@ def settle_targets(folder: Path, catalogue: pl.Series, cold_items: str) -> Targe
         catalogue: identifiers of the items that can be recommended.
         cold_items: ``miss`` keeps targets outside the catalogue, ``drop`` takes them out of the targets.
     """
-    counts = {}
-    digests = {}
+    counts: dict[str, int] = {}
+    digests: dict[str, TableDigest] = {}
     tied_share = 0.0
     known = catalogue.to_frame("item_id").with_columns(known=pl.lit(True)).lazy()
     for name in _HELD_OUT:
@@ -129,8 +129,10 @@ def _pieces(log: pl.LazyFrame) -> Iterator[pl.DataFrame]:
     """The events in pieces of whole users, in the byte order of the user identifiers, file order inside."""
     lengths = log.group_by("user_id").len().collect(engine="streaming").sort("user_id")
     piece_of_user = (lengths["len"].cum_sum() - 1) // EVENTS_AT_A_TIME
-    bounds = lengths.with_columns(piece=piece_of_user).group_by("piece").agg(
-        first=pl.col("user_id").min(), last=pl.col("user_id").max()
+    bounds = (
+        lengths.with_columns(piece=piece_of_user)
+        .group_by("piece")
+        .agg(first=pl.col("user_id").min(), last=pl.col("user_id").max())
     )
     if len(bounds) == 1:
         yield log.collect(engine="streaming")
@@ -157,9 +159,7 @@ def _known_times(events: pl.DataFrame) -> NDArray[np.int64]:
     return events.select(known)["timestamp"].to_numpy()
 
 
-def _assign(
-    events: pl.DataFrame, users: NDArray[np.int64], config: SplitConfig, times: dict[str, int]
-) -> Assignment:
+def _assign(events: pl.DataFrame, users: NDArray[np.int64], config: SplitConfig, times: dict[str, int]) -> Assignment:
     label = "run" if config.protocol == "last-basket" else "group"
     units = units_of(users, events[label].to_numpy())
     if config.protocol == "temporal":
