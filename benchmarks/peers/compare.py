@@ -35,7 +35,7 @@ from recascade.evaluation.ranking_metrics import hit_rate, ndcg
 
 HERE = Path(__file__).resolve().parent
 LIBRARIES = ("recascade", "rectools", "replay", "replay-trimmed")
-EPOCHS = {"ml-1m": 3, "amazon-beauty": 3, "ml-100k": 30}
+EPOCHS = {"ml-1m": 2, "amazon-beauty": 3, "ml-100k": 30}
 MAX_LENGTH = {"ml-1m": 200, "amazon-beauty": 50, "ml-100k": 50}
 
 
@@ -156,7 +156,7 @@ def main() -> None:
         "--libraries", nargs="+", choices=LIBRARIES, default=list(LIBRARIES), help="ratios: to the first"
     )
     parser.add_argument("--epochs", type=int, help="instead of the epochs that each data set has by default")
-    parser.add_argument("--repeats", type=int, default=3, help="runs per library, with seeds 0, 1, …")
+    parser.add_argument("--repeats", type=int, default=2, help="runs per library, with seeds 0, 1, …")
     parser.add_argument("--output", type=Path, default=Path("peers.json"), help="JSON file with all measurements")
     arguments = parser.parse_args()
 
