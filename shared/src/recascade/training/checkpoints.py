@@ -94,14 +94,16 @@ class ResumePoint(L.Callback):
     ) -> None:
         """Write when it is time. After an epoch's last step validation comes first: see ``on_train_epoch_end``."""
         due = bool(self._signal) or time.monotonic() - self._written >= self.interval
+        due = due or trainer.global_step == trainer.max_steps
         if trainer.world_size > 1:
             due = bool(trainer.strategy.broadcast(due))
         if due and not trainer.is_last_batch:
             self._write(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write, after the validation."""
-        self._write(trainer)
+        """Write, after the validation; an epoch that the step limit cuts short has been written already."""
+        if trainer.is_last_batch:
+            self._write(trainer)
 
     def _write(self, trainer: L.Trainer) -> None:
         self.meter.check(trainer)
