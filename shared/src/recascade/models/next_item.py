@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from recascade.contracts.context import Context
 from recascade.contracts.retriever import TopK
+from recascade.errors import DataError
 from recascade.nn.top_k import top_k_inner_product
 
 
@@ -31,6 +32,19 @@ class NextItemModel(Protocol):
     def item_vectors(self, items: Tensor | None = None) -> Tensor:
         """``[n, d]`` vectors of these items (int64 ``[n]``), or ``[I, d]`` of the whole catalogue."""
         ...
+
+
+def check_lengths(longest: int, max_length: int) -> None:
+    """Refuse histories that a model has no positions for.
+
+    Raises:
+        DataError: ``longest`` exceeds ``max_length``.
+    """
+    if longest > max_length:
+        raise DataError(
+            f"A history of {longest} events reached a model that reads at most {max_length}. "
+            "Shorten it with Context.last, or raise max_length."
+        )
 
 
 class InnerProductRetriever:

@@ -6,10 +6,10 @@ from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
 
 from recascade.contracts.context import Context
-from recascade.errors import DataError
+from recascade.models.next_item import check_lengths
+from recascade.nn.dropout import dropout
 from recascade.nn.packed import PackedLayout
 from recascade.nn.transformer import LayerOrder, TransformerBlock
 
@@ -76,21 +76,18 @@ class SASRec(nn.Module):
             DataError: a sequence is longer than ``max_length``.
         """
         layout = PackedLayout.of(context.offsets)
-        if layout.longest > self.max_length:
-            raise DataError(
-                f"A history of {layout.longest} events reached a model that reads at most {self.max_length}. "
-                "Shorten it with Context.last, or raise max_length."
-            )
+        check_lengths(layout.longest, self.max_length)
         places = layout.positions
         if self.positions == "from_end":
             places = places + (self.max_length - layout.lengths).index_select(0, layout.rows)
-        events = nn.functional.embedding(context.items, self.item_embedding)
-        events = torch.add(nn.functional.embedding(places, self.position_embedding), events, alpha=self.scale)
-        events = dropout(events, self.dropout, self.training)
+        # index_select, because embedding's gradient is a slower scatter on a CPU.
+        events = self.item_embedding.index_select(0, context.items)
+        events = torch.add(self.position_embedding.index_select(0, places), events, alpha=self.scale)
+        events = dropout(events, self.dropout if self.training else 0.0)
         for block in self.blocks:
             events = block(events, layout)
         return cast(Tensor, self.final_norm(events))
 
     def item_vectors(self, items: Tensor | None = None) -> Tensor:
         """``[n, d]`` embeddings of these items (int64 ``[n]``), or all ``[I, d]``."""
-        return self.item_embedding if items is None else nn.functional.embedding(items, self.item_embedding)
+        return self.item_embedding if items is None else self.item_embedding.index_select(0, items)

@@ -1,0 +1,146 @@
+"""HSTU's attention: SiLU of each score instead of a softmax, with biases by distance in positions and in time.
+
+Zhai et al., ICML 2024, arXiv 2402.17152, equation 2. Forward and gradient go tile by tile, so no ``[B, L, L]`` bias exists.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn.functional import silu
+
+from recascade.nn.packed import PackedLayout
+from recascade.nn.tiles import tiles
+
+# The released code's bucket of a time difference is its natural logarithm divided by this.
+_LOG_BUCKET = 0.301
+
+
+def time_buckets(timestamps: Tensor, layout: PackedLayout, count: int) -> list[Tensor]:
+    """Bucket of the time from each key to each query, ``floor(ln(max(1, seconds)) / 0.301)`` but at most ``count - 1``.
+
+    The release measures from the time of the event *after* the query, which is that of the target; here a state knows
+    nothing later than its own event.
+
+    Args:
+        timestamps: int64 ``[T]``, seconds.
+        layout: of the T events.
+        count: number of buckets.
+
+    Returns:
+        For each tile of one head, int32 ``[n * queries * keys]``.
+    """
+    rectangles = [times[:, :, None] for times in layout.rectangles(timestamps.index_select(0, layout.slots))]
+    buckets = []
+    for tile in tiles(layout, 1, timestamps.device):
+        seconds = tile.queries(rectangles)[:, :, None] - tile.keys(rectangles)[:, None, :]
+        logarithms = seconds.float().clamp_(min=1.0).log_().mul_(1.0 / _LOG_BUCKET)
+        buckets.append(logarithms.clamp_(max=count - 1).to(torch.int32).flatten())
+    return buckets
+
+
+def pointwise_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    layout: PackedLayout,
+    *,
+    position_bias: Tensor | None = None,
+    time_bias: Tensor | None = None,
+    buckets: list[Tensor] | None = None,
+) -> Tensor:
+    """``SiLU(Q K^T + bias) V`` over each event itself and the earlier events of its own sequence, not normalised.
+
+    Args:
+        query: ``[T, H, D]``.
+        key: ``[T, H, D]``.
+        value: ``[T, H, E]``.
+        layout: of the T events.
+        position_bias: ``[max_length]``, by distance in positions, or None.
+        time_bias: ``[count]``, by time bucket, or None.
+        buckets: from ``time_buckets``, where there is a ``time_bias``.
+
+    Returns:
+        ``[T, H, E]``.
+    """
+    differentiable = torch.is_grad_enabled()
+    arguments = (query, key, value, position_bias, time_bias, layout, buckets, differentiable)
+    return cast(Tensor, _PointwiseAttention.apply(*arguments))  # type: ignore[no-untyped-call]
+
+
+class _PointwiseAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        position_bias: Tensor | None,
+        time_bias: Tensor | None,
+        layout: PackedLayout,
+        buckets: list[Tensor] | None,
+        differentiable: bool,
+    ) -> Tensor:
+        padded = [tensor.index_select(0, layout.slots) for tensor in (query, key, value)]
+        queries, keys, values = (layout.rectangles(tensor) for tensor in padded)
+        attended = torch.empty_like(padded[2])
+        outputs = layout.rectangles(attended)
+        distances = _distance_matrix(layout.longest, query.device)
+        by_distance = None if position_bias is None else position_bias[distances]
+        kept: list[Tensor] = []
+        heads = query.shape[1]
+        for number, tile in enumerate(tiles(layout, heads, query.device)):
+            scores = torch.bmm(tile.queries(queries), tile.keys(keys).transpose(1, 2))
+            if by_distance is not None:
+                scores += by_distance[tile.first : tile.last, : tile.last]
+            if time_bias is not None and buckets is not None:
+                scores += time_bias.index_select(0, buckets[number // heads]).view_as(scores)
+            weights = silu(scores).tril_(tile.first)
+            tile.queries(outputs).copy_(torch.bmm(weights, tile.keys(values)))
+            if differentiable:
+                kept += [scores, weights]
+        ctx.layout, ctx.buckets = layout, buckets
+        ctx.save_for_backward(*padded, position_bias, time_bias, *kept)
+        return attended.index_select(0, layout.places)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        layout, buckets = ctx.layout, ctx.buckets
+        padded_query, padded_key, padded_value, position_bias, time_bias, *kept = ctx.saved_tensors
+        padded_gradient = torch.zeros_like(padded_value).index_copy_(0, layout.places, gradients[0])
+        grown = [torch.empty_like(padded_query), torch.zeros_like(padded_key), torch.zeros_like(padded_value)]
+        queries, keys, values, outer = (
+            layout.rectangles(tensor) for tensor in (padded_query, padded_key, padded_value, padded_gradient)
+        )
+        query_gradients, key_gradients, value_gradients = (layout.rectangles(tensor) for tensor in grown)
+        by_distance = gradients[0].new_zeros(layout.longest, layout.longest)
+        time_gradient = None if time_bias is None else torch.zeros_like(time_bias)
+        heads = padded_query.shape[1]
+        for number, tile in enumerate(tiles(layout, heads, padded_query.device)):
+            scores, weights = kept[2 * number], kept[2 * number + 1]
+            gradient = tile.queries(outer)
+            tile.keys(value_gradients).add_(torch.bmm(weights.transpose(1, 2), gradient))
+            errors = torch.bmm(gradient, tile.keys(values).transpose(1, 2)).tril_(tile.first)
+            errors = torch.ops.aten.silu_backward(errors, scores)
+            tile.queries(query_gradients).copy_(torch.bmm(errors, tile.keys(keys)))
+            tile.keys(key_gradients).add_(torch.bmm(errors.transpose(1, 2), tile.queries(queries)))
+            if position_bias is not None:
+                by_distance[tile.first : tile.last, : tile.last] += errors.sum(0)
+            if time_gradient is not None:
+                places = buckets[number // heads]
+                time_gradient += torch.bincount(places, errors.flatten(), len(time_gradient)).to(errors.dtype)
+        position_gradient = None
+        if position_bias is not None:
+            distances = _distance_matrix(layout.longest, position_bias.device)
+            position_gradient = torch.zeros_like(position_bias)
+            position_gradient.index_add_(0, distances.flatten(), by_distance.flatten())
+        packed = (gradient.index_select(0, layout.places) for gradient in grown)
+        return (*packed, position_gradient, time_gradient, None, None, None)
+
+
+def _distance_matrix(length: int, device: torch.device) -> Tensor:
+    """int64 ``[length, length]``: positions from the key (column) to the query (row); 0 for later keys."""
+    steps = torch.arange(length, device=device)
+    return (steps[:, None] - steps[None, :]).clamp_(min=0)
