@@ -27,15 +27,15 @@ def write_atomically(path: Path) -> Iterator[Path]:
         DataError: the disk is full, or the folder cannot be written; an older file at ``path`` is left as it was.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    with explain_write_failure(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+    try:
+        with explain_write_failure(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             with temporary.open("rb+") as handle:
                 os.fsync(handle.fileno())
             temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -49,17 +49,17 @@ def write_folder_atomically(path: Path) -> Iterator[Path]:
         DataError: the disk is full, or the place cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    with explain_write_failure(path):
-        temporary.mkdir(parents=True)
-        try:
+    try:
+        with explain_write_failure(path):
+            temporary.mkdir(parents=True)
             yield temporary
             try:
                 temporary.rename(path)
             except OSError as error:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def require_new_folder(path: Path) -> None:
@@ -80,7 +80,7 @@ def explain_write_failure(path: Path) -> Iterator[None]:
     except DataError:
         raise
     except Exception as error:
-        if _is_disk_full(error):
+        if is_disk_full(error):
             raise DataError(
                 f"The disk is full while writing {path}; {_free_bytes(path):,} bytes free; "
                 "free some space and run the command again, nothing finished is lost."
@@ -117,8 +117,11 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path} is not complete JSON ({error}); it may be cut off: make it again.") from error
 
 
-def _is_disk_full(error: BaseException | None) -> bool:
-    """Polars and pyarrow do not always keep the error number, so the text is looked at too."""
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that caused it, says that there is no room on the disk.
+
+    Polars and pyarrow do not always keep the error number, so the text is looked at too.
+    """
     while error is not None:
         number = error.errno if isinstance(error, OSError) else None
         if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):

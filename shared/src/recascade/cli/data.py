@@ -86,12 +86,18 @@ def import_(adapter: str, source: str, destination: Path, options: Sequence[str]
 @command.command("inspect")
 @click.argument("path")
 def inspect_(path: str) -> None:
-    """Describe the data set PATH, and warn of what a fair comparison on it must know."""
+    """Describe the data set PATH, and warn of what a fair comparison on it must know.
+
+    The exit status is 2 when something in it must be mended before it can be used.
+    """
     from recascade.data.inspect import inspect
     from recascade.data.sources import resolve
 
     dataset = resolve(path)
-    _show(dataset, inspect(dataset))
+    inspection = inspect(dataset)
+    _show(dataset, inspection)
+    if any(finding.severity == "error" for finding in inspection.findings):
+        click.get_current_context().exit(2)
 
 
 @command.command("filter")

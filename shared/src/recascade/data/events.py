@@ -36,6 +36,17 @@ class EventSequences:
         return np.diff(self.offsets)
 
 
+def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64 ``[N + 1]``: where each of N packed rows of these lengths begins, and the end of the last.
+
+    >>> offsets_of(np.array([2, 0, 3])).tolist()
+    [0, 2, 2, 5]
+    """
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
 def ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """The concatenation of ``arange(start, start + length)`` for each pair, without a loop.
 

@@ -185,6 +185,8 @@ def write_filtered(dataset: Dataset, config: SplitConfig, destination: Path) -> 
 
 def nothing_left(name: str, counts: dict[str, int]) -> str:
     """The sentence for a data set of which no event passed the filters."""
+    if not counts["read"]:
+        return f"Data set {name!r} holds no events: its interactions.parquet has no rows."
     steps = [
         f"{key.replace('_', ' ')} {value:,}" for key, value in counts.items() if key.startswith("dropped") and value
     ]

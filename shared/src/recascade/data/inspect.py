@@ -135,7 +135,7 @@ def _summarise(events: int, codes: pl.DataFrame, item_ids: pl.Series) -> LogSumm
         lengths={
             name: int(lengths.quantile(share, "nearest") or 0) for name, share in LENGTH_QUANTILES.items() if ordered
         },
-        repeat_share=1 - codes.select(pl.struct("user_id", "item_id").n_unique()).item() / max(1, ordered),
+        repeat_share=(ordered - codes.select(pl.struct("user_id", "item_id").n_unique()).item()) / max(1, ordered),
         duplicates=ordered - codes.select(pl.struct("user_id", "item_id", "timestamp").n_unique()).item(),
         tied_share=tied,
         tied_ascending_share=ascending,
@@ -172,16 +172,21 @@ def _order_findings(dataset: Dataset, log: LogSummary, codes: pl.DataFrame) -> l
     def warn(column: str, sentence: str) -> None:
         findings.append(Finding("warning", "interactions", column, sentence))
 
-    if log.ordered_events < log.events:
-        column = "position" if dataset.has("position") else "timestamp"
-        missing = log.events - log.ordered_events
+    column = "position" if dataset.has("position") else "timestamp"
+    missing = dataset.interactions().select(pl.col(column).null_count()).collect(engine="streaming").item()
+    if missing:
         warn(column, f"{missing:,} events have no {column} and so no place in an order; splits leave them out.")
     if log.duplicates:
         warn(
             "item_id",
             f"{log.duplicates:,} events repeat another one's user, item and timestamp; deduplicate=exact drops them.",
         )
-    times = codes["timestamp"].drop_nulls()
+    known = codes.drop_nulls("timestamp")
+    backward = known.select(((pl.col("timestamp").diff() < 0) & (pl.col("user_id").diff() == 0)).sum()).item()
+    if backward:
+        sentence = f"position contradicts timestamp in {backward:,} places: a later position has an earlier time."
+        findings.append(Finding("error", "interactions", "position", sentence))
+    times = known["timestamp"]
     if len(times) and (times % _DAY == 0).all():
         warn("timestamp", "All timestamps are midnights: they know the day only.")
     tied_pairs = log.tied_share * (log.ordered_events - log.users)

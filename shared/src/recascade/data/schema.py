@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from recascade.errors import DataError, did_you_mean
+from recascade.files import is_disk_full
 
 # The first second that cannot be a time of an event (the year 2200): larger values are milliseconds or worse.
 LATEST_TIMESTAMP = 7_258_118_400
@@ -41,7 +43,7 @@ def explain_read_failure(path: Path) -> Iterator[None]:
     except PermissionError as error:
         raise DataError(f"{path} cannot be read (permission denied).") from error
     except pl.exceptions.ComputeError as error:
-        if "parquet" not in str(error).lower() and "specification" not in str(error):
+        if is_disk_full(error) or not re.search("parquet|specification", str(error), re.IGNORECASE):
             raise
         raise DataError(
             f"{path} is not a complete Parquet file ({_first_line(error)}); it is cut off or damaged: "

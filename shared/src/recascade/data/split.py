@@ -86,6 +86,10 @@ def make_split(dataset: Dataset, config: SplitConfig, destination: Path) -> Spli
     """
     config.check()
     require_new_folder(destination)
+    return _make_split(dataset, config, destination)
+
+
+def _make_split(dataset: Dataset, config: SplitConfig, destination: Path) -> Split:
     path = dataset.table_path("interactions")
     log = dataset.interactions()
     with schema.explain_read_failure(path), write_folder_atomically(destination) as folder:
@@ -134,8 +138,8 @@ def cached_split(dataset: Dataset, config: SplitConfig) -> Split:
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     folder = home() / "splits" / f"{dataset.name}-{digest}"
     if not (folder / MANIFEST).is_file():
-        with write_folder_atomically(folder) as temporary:
-            make_split(dataset, config, temporary)
+        # Another process may be making the same split; whoever ends later finds it there and keeps it.
+        _make_split(dataset, config, folder)
     return Split.open(folder)
 
 

@@ -106,6 +106,8 @@ class SplitConfig:
             key = word.removeprefix("split.")
             if key not in types:
                 raise ConfigurationError(f"There is no key 'split.{key}'.{did_you_mean(key, types)}")
+            if key in values:
+                raise ConfigurationError(f"The key 'split.{key}' is given twice; leave one of them out.")
             try:
                 values[key] = types[key](text)
             except ValueError as error:

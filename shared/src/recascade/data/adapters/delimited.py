@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from recascade.data.adapters.parse_failures import explain_parse_failure, refuse_cut_line
 from recascade.data.adapters.tables import Tables, identifiers_to_text, rename_columns, times_to_seconds
 from recascade.data.schema import explain_read_failure
 from recascade.errors import ConfigurationError, DataError
@@ -72,14 +73,13 @@ def _open(path: Path, options: Mapping[str, str], as_text: list[str]) -> pl.Lazy
         "null_values": options.get("missing"),
         "infer_schema_length": 10_000,
     }
-    try:
+    with explain_parse_failure(path):
         first = pl.scan_csv(path, **settings, infer_schema=False).collect_schema().names()
         if names is not None and len(names) != len(first):
             raise DataError(f"{path} has {len(first)} columns, but columns= names {len(names)}: {', '.join(names)}.")
         names = names or first
+        refuse_cut_line(path, separator, len(names))
         if len(set(names)) != len(names):
             raise DataError(f"{path} has two columns of one name ({', '.join(names)}); rename one.")
         overrides = {old: pl.String for old, new in zip(first, names, strict=True) if new in text}
         return pl.scan_csv(path, **settings, schema_overrides=overrides).rename(dict(zip(first, names, strict=True)))
-    except pl.exceptions.NoDataError as error:
-        raise DataError(f"{path} is empty.") from error

@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from recascade.data import schema
+from recascade.data.adapters.parse_failures import explain_parse_failure
 from recascade.data.adapters.tables import Tables
 from recascade.data.dataset import MANIFEST, Dataset
 from recascade.errors import ConfigurationError, DataError, did_you_mean
@@ -107,31 +108,35 @@ def import_dataset(
             raise ConfigurationError(f"Adapter {adapter!r} has no option {key!r}.{known}")
     require_new_folder(destination)
     module, _, function = chosen.read.partition(":")
-    with write_folder_atomically(destination) as folder:
+    with write_folder_atomically(destination) as folder, explain_parse_failure(source):
         scratch = folder / "scratch"
         scratch.mkdir()
         tables: Tables = getattr(importlib.import_module(module), function)(source, options, scratch)
-        counts = {table: _write(frame, folder / f"{table}.parquet", source) for table, frame in tables.frames.items()}
+        if not {"timestamp", "position"} & set(tables.frames["interactions"].collect_schema()):
+            raise DataError(
+                f"{source} has no column 'timestamp', so its events have no order; name the column with "
+                "timestamp=COLUMN, or for a CSV file whose lines are in order say order=file."
+            )
+        rows = {table: _write(frame, folder / f"{table}.parquet", source) for table, frame in tables.frames.items()}
         shutil.rmtree(scratch)
+        if not rows["interactions"]:
+            raise DataError(f"{source} holds no events.")
         log = schema.scan(folder / "interactions.parquet", "interactions")
         schema.check_interactions(log, source)
-        if not counts["interactions"]:
-            raise DataError(f"{source} holds no events.")
         for table in ("items", "users"):
-            if table in counts:
+            if table in rows:
                 schema.check_keys(schema.scan(folder / f"{table}.parquet", table), table, source)
-        counts |= (
-            log.select(users=pl.col("user_id").n_unique(), items=pl.col("item_id").n_unique())
-            .collect(engine="streaming")
-            .row(0, named=True)
-        )
+        distinct = log.select(users=pl.col("user_id").n_unique(), items=pl.col("item_id").n_unique())
         facts = {
             "name": name or destination.resolve().name,
             "adapter": adapter,
             "source": tables.source,
             "terms": tables.terms,
             "synthetic": False,
-            "counts": counts,
+            "counts": {
+                "interactions": rows["interactions"],
+                **distinct.collect(engine="streaming").row(0, named=True),
+            },
         }
         write_json(folder / MANIFEST, facts)
     return Dataset.open(destination)
