@@ -76,6 +76,26 @@ class ItemKNNConfig:
 
 
 @dataclass
+class TransitionSimilarityConfig:
+    """The transition-graph heuristic of Han et al., 2026 (arXiv 2605.07125), on words instead of item vectors.
+
+    Attributes:
+        sources: ``last`` walks the graph from the last item, ``last-two`` from the last two; both are the paper's.
+        edge_weight: weight of the transition counts beside the similarity, for direct successors; 0.5.
+    """
+
+    sources: str = "last"
+    edge_weight: float = 0.5
+
+    def check(self) -> None:
+        """Refuse values that cannot work."""
+        known = ("last", "last-two")
+        if self.sources not in known:
+            raise ConfigurationError(f"model.sources is {self.sources!r}.{did_you_mean(self.sources, known)}")
+        _at_least("model.edge_weight", self.edge_weight, 0)
+
+
+@dataclass
 class SASRecConfig:
     """SASRec (Kang and McAuley, ICDM 2018, arXiv 1808.09781).
 

@@ -68,6 +68,19 @@ ITEM_KNN = Method(
     source="Deshpande and Karypis, TOIS 2004",
 )
 
+TRANSITION_SIMILARITY = Method(
+    name="transition-similarity",
+    stage="retrieval",
+    summary="near the last item in the graph of transitions and like it in words",
+    config=config.TransitionSimilarityConfig,
+    fit="recascade.baselines.counting:fit_transition_similarity",
+    variants={"default": {}, "last-two": {"sources": "last-two"}},
+    baselines=("popularity", "transition", "co-visit"),
+    axes={"edge_weight": (0.0, 0.5, 1.0)},
+    trained=False,
+    source="Han et al., 2026, arXiv 2605.07125",
+)
+
 GRU4REC = Method(
     name="gru4rec",
     stage="retrieval",

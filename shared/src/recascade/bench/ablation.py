@@ -86,9 +86,9 @@ def parse_axes(texts: Sequence[str]) -> dict[str, list[Any]]:
     axes: dict[str, list[Any]] = {}
     for text in texts:
         key, separator, values = text.partition("=")
-        key = _qualified(key.strip())
-        if not separator or not values.strip():
+        if not key.strip() or not separator or not values.strip():
             raise ConfigurationError(f"{text!r} is not an axis; write key=value,value, as model.dimension=32,64.")
+        key = _qualified(key.strip())
         if key in axes:
             raise ConfigurationError(f"The axis {key!r} is given twice; write all its values in one place.")
         axes[key] = parse_value(key, f"[{values}]")

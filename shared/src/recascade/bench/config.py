@@ -122,13 +122,13 @@ def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def parse_value(key: str, text: str) -> Any:
-    """The YAML value ``text`` of ``key``.
+    """The YAML value ``text`` of ``key``; nothing at all is the empty text, ``null`` is None.
 
     Raises:
         ConfigurationError: it is not YAML, as ``[5,``.
     """
     try:
-        return yaml.safe_load(text)
+        return yaml.safe_load(text) if text.strip() else ""
     except yaml.YAMLError as error:
         raise ConfigurationError(f"The value {text!r} of {key!r} cannot be read; write it as YAML.") from error
 

@@ -27,7 +27,7 @@ from recascade.contracts.retriever import Retriever
 from recascade.data.encode import encode
 from recascade.data.encoded import EncodedSplit
 from recascade.data.sources import resolve
-from recascade.data.split import cached_split
+from recascade.data.split import Split, cached_split
 from recascade.data.split_manifest import SplitManifest
 from recascade.errors import DataError, RecascadeError
 from recascade.evaluation.evaluate import Evaluation, evaluate
@@ -62,9 +62,10 @@ def run_job(directory: Path, threads: int) -> dict[str, Any]:
         )
     result = _identity(config, method, data.manifest, threads, started)
     try:
-        result |= _measure(config, method, data, directory)
-    except RecascadeError as error:
-        result |= {"status": "failed", "error": str(error), "finished": _now()}
+        result |= _measure(config, method, data, split, directory)
+    except Exception as error:
+        problem = str(error) if isinstance(error, RecascadeError) else f"{type(error).__name__}: {error}"
+        result |= {"status": "failed", "error": problem, "finished": _now()}
         write_json(directory / store.RESULT_FILE, _without_nan(result))
         raise
     result |= {"status": "finished", "error": None, "finished": _now()}
@@ -72,9 +73,9 @@ def run_job(directory: Path, threads: int) -> dict[str, Any]:
     return result
 
 
-def _measure(config: RunConfig, method: Method, data: EncodedSplit, directory: Path) -> dict[str, Any]:
+def _measure(config: RunConfig, method: Method, data: EncodedSplit, split: Split, directory: Path) -> dict[str, Any]:
     begin_wall, begin_cpu = time.perf_counter(), time.process_time()
-    retriever = method.run(_experiment(config, data, directory))
+    retriever = method.run(_experiment(config, data, split, directory))
     fit = {"fit_seconds": time.perf_counter() - begin_wall, "fit_cpu_seconds": time.process_time() - begin_cpu}
     if (directory / FIT_FILE).exists():
         fit |= read_json(directory / FIT_FILE)
@@ -106,12 +107,13 @@ def _measure(config: RunConfig, method: Method, data: EncodedSplit, directory: P
     }
 
 
-def _experiment(config: RunConfig, data: EncodedSplit, directory: Path) -> Experiment:
+def _experiment(config: RunConfig, data: EncodedSplit, split: Split, directory: Path) -> Experiment:
     return Experiment(
         config=config.model,
         # The run's process has no terminal of its own; the command that started it shows how far it is.
         trainer=replace(config.trainer, progress=False),
         data=data,
+        split=split,
         seed=config.seed,
         directory=directory,
         exclude_seen=config.evaluation.exclude_seen,

@@ -80,12 +80,13 @@ class SweepDisplay:
         self._progress.advance(self._overall)
         if event.kind == "failed":
             self.failures[event.directory] = event.problem
-            self._console.print(f"[red]failed[/]    {label}")
+            self._console.print(f"[red]failed[/]    {label}", soft_wrap=True)
             return
         result = Run(event.directory).result or {}
         value = result["metrics"]["test"].get(self._metric)
         quality = "" if value is None else f", {self._metric} {value:.4f}"
-        self._console.print(f"[green]finished[/]  {label}: {result['cost']['fit_cpu_seconds']:.1f} s CPU{quality}")
+        cpu = result["cost"]["fit_cpu_seconds"]
+        self._console.print(f"[green]finished[/]  {label}: {cpu:.1f} s CPU{quality}", soft_wrap=True)
 
     def pulse(self) -> None:
         """Read how far the running runs are, from their curves."""

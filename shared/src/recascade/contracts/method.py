@@ -13,6 +13,7 @@ from recascade.errors import ConfigurationError
 if TYPE_CHECKING:
     from recascade.contracts.retriever import Retriever
     from recascade.data.encoded import EncodedSplit
+    from recascade.data.split import Split
     from recascade.training.config import TrainerConfig
 
 Stage = Literal["data", "retrieval", "ranking", "re-ranking"]
@@ -31,6 +32,7 @@ class Experiment:
         config: an instance of the method's configuration dataclass.
         trainer: how to train, the same fields for every method.
         data: the encoded split; its test part is there for the evaluator, not for ``fit``.
+        split: the split on disk, for what the encoded form leaves out, such as the texts of items.
         seed: every random choice of the fit derives from it.
         directory: the run directory, for checkpoints, weights and logs; an interrupted fit resumes from what it left
             there.
@@ -41,6 +43,7 @@ class Experiment:
     config: Any
     trainer: TrainerConfig
     data: EncodedSplit
+    split: Split
     seed: int
     directory: Path
     exclude_seen: bool = False
