@@ -19,7 +19,7 @@ MODEL_DEFAULTS = {"dimension": 64, "blocks": 2, "dropout": 0.2}
 
 
 def user_table(users: int, strength: float, seed: int, *, split_seed: int = 0) -> pl.DataFrame:
-    """Per-user metrics of one invented run; runs of one split share their users' difficulty, so that pairing matters."""
+    """Per-user metrics of one invented run; runs of one split share their users' difficulty: pairing matters."""
     shared = np.random.default_rng(split_seed)
     difficulty = shared.normal(size=users)
     repeats = shared.random(users) < 0.6
@@ -181,7 +181,7 @@ def write_run(
 def write_sweep(root: Path, **common: Any) -> Path:
     """A small leaderboard: two floors, two trained methods with two seeds each."""
     write_run(root, "popularity", strength=0.2, trained=False, **common)
-    write_run(root, "personal-frequency", strength=0.9, trained=False, **common)
+    write_run(root, "personal-frequency", strength=0.6, trained=False, **common)
     for seed in (0, 1):
         write_run(root, "gru4rec", seed, strength=0.9, cost_scale=1.4, **common)
         write_run(root, "sasrec", seed, strength=1.5, **common)

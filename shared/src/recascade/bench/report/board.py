@@ -9,8 +9,8 @@ from typing import Any
 from recascade.bench.report.comparison import Difference, UserMeans, check_same_users, compare, p_values, user_means
 from recascade.bench.report.entry import Entry, EntryKey, gather, shared_overrides, typed_overrides
 from recascade.bench.report.formatting import higher_is_better, metric_order
-from recascade.bench.report.rules import Rules
 from recascade.bench.report.record import RunRecord
+from recascade.bench.report.rules import Rules
 from recascade.errors import DataError
 
 DEFAULT_METRIC = "ndcg@10"
@@ -111,8 +111,8 @@ def per_user_metrics(runs: Sequence[RunRecord]) -> list[str]:
     metrics = sorted((name for name in common if "/" not in name), key=metric_order)
     if not metrics:
         raise DataError(
-            f"The {len(runs)} runs of split {runs[0].result['split']['fingerprint']} have no per-user metric in common; "
-            "run them again with the same evaluation.metrics and evaluation.cutoffs."
+            f"The {len(runs)} runs of split {runs[0].result['split']['fingerprint']} have no per-user metric in "
+            "common; run them again with the same evaluation.metrics and evaluation.cutoffs."
         )
     return metrics
 

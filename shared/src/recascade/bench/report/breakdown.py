@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from recascade.bench.report.board import Board
@@ -43,7 +43,9 @@ class Column:
 def groups(board: Board, metric: str, entries: Sequence[Entry]) -> list[Column]:
     """A metric for all targets, within each group, and restricted to repeated and to new items; one value per entry."""
     columns = [_column("", "all", "", [entry.value(metric) for entry in entries])]
-    recorded = next((run.result["groups"] for entry in entries for run in entry.runs if run.result.get("groups")), {})
+    recorded: Mapping[str, Mapping[str, Mapping[str, float]]] = next(
+        (run.result["groups"] for entry in entries for run in entry.runs if run.result.get("groups")), {}
+    )
     for kind, members in recorded.items():
         for name, figures in members.items():
             note = f"{grouped(figures['users'])} users" if "users" in figures else ""

@@ -1,7 +1,8 @@
 """Charts as inline SVG.
 
 A chart fills the width of the page: positions are per cent of the plot area, while text and points keep their size in
-pixels. Axis texts stand outside the plot area, in margins that the style sheet reserves. Colours come from the style sheet.
+pixels. Axis texts stand outside the plot area, in margins that the style sheet reserves. The style sheet also has the
+colours.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ CURVE_HEIGHT = 116.0
 SMALLEST_COST = 1e-3
 # Height of the middle of a table row's first line in pixels.
 INTERVAL_MIDDLE = 17
+NOTHING = Markup()
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Line:
 
 
 def scatter(points: Sequence[Point], cost_label: str, quality_label: str) -> Markup:
-    """Quality against cost on a logarithmic axis, with the Pareto front: nothing is both cheaper and better than its points."""
+    """Quality against cost on a logarithmic axis, with the Pareto front of what nothing beats in both."""
     costs = [max(point.cost, SMALLEST_COST) for point in points]
     x_scale = logarithmic_scale(costs)
     bars = [point.quality + sign * (point.deviation or 0.0) for point in points for sign in (-1, 1)]
@@ -102,7 +104,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> set[int]:
 
 
 def curves(
-    lines: Sequence[Line], x_scale: Scale, y_scale: Scale, *, label: str, x_label: str, background: Markup = Markup()
+    lines: Sequence[Line], x_scale: Scale, y_scale: Scale, *, label: str, x_label: str, background: Markup = NOTHING
 ) -> Markup:
     """Training curves of one configuration, one line per seed; ``background`` shows the others' faintly."""
     marks = [_axes(x_scale, y_scale), background]
@@ -152,7 +154,8 @@ def interval_axis(scale: Scale) -> Markup:
 
 def _interval_cell(kind: str, scale: Scale, whisker: Markup, mean: float) -> Markup:
     return Markup(
-        '<svg class="interval {}" width="100%" height="100%" aria-hidden="true">{}{}<circle cx="{:.2f}%" cy="{}" r="4.5"/></svg>'
+        '<svg class="interval {}" width="100%" height="100%" aria-hidden="true">{}{}'
+        '<circle cx="{:.2f}%" cy="{}" r="4.5"/></svg>'
     ).format(
         kind,
         _line(scale.position(0.0), 0, scale.position(0.0), 100, "zero"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,15 +13,18 @@ import polars as pl
 from recascade.bench.report.formatting import higher_is_better
 from recascade.bench.report.record import RunRecord
 from recascade.errors import DataError
+from recascade.evaluation.paired_columns import compare_columns
+from recascade.evaluation.significance import holm, mean_over_seeds, paired_p_value
 
 FloatArray = npt.NDArray[np.float64]
 Verdict = Literal["better", "worse", "open"]
 
 ALPHA = 0.05
 INTERVAL_WORDS = (
-    "Percentile interval of 1000 paired bootstrap resamples of the users, each user's value averaged over seeds first."
+    "Percentile interval of the mean difference over 2000 paired bootstrap resamples of the users, "
+    "after each user's values were averaged over seeds."
 )
-TEST_WORDS = "Two-sided paired t-test over users, corrected after Holm over all rows of the table."
+TEST_WORDS = "Student's two-sided paired t-test over users, corrected after Holm over the rows of the table."
 
 
 @dataclass(frozen=True)
@@ -59,18 +62,16 @@ class UserMeans:
 
 
 def user_means(runs: Sequence[RunRecord], metrics: Sequence[str]) -> UserMeans:
-    """Read the per-user tables of all seeds of one configuration and average them.
+    """Read the per-user tables of all seeds of one configuration and average them; a user's missing seeds are skipped.
 
     Raises:
         DataError: two seeds were evaluated on different users.
     """
-    means = _one_seed(runs[0], metrics)
-    total = means.values.copy()
-    for run in runs[1:]:
-        seed = _one_seed(run, metrics)
-        check_same_users(means, seed)
-        total += seed.values
-    return UserMeans(means.users, total / len(runs), means.metrics, means.source)
+    first, *others = (_one_seed(run, metrics) for run in runs)
+    for seed in others:
+        check_same_users(first, seed)
+    columns = [mean_over_seeds([seed.values[:, column] for seed in (first, *others)]) for column in range(len(metrics))]
+    return UserMeans(first.users, np.stack(columns, axis=1), first.metrics, first.source)
 
 
 def _one_seed(run: RunRecord, metrics: Sequence[str]) -> UserMeans:
@@ -87,36 +88,43 @@ def check_same_users(one: UserMeans, other: UserMeans) -> None:
     """
     if not one.users.equals(other.users):
         raise DataError(
-            f"{one.source.path} was evaluated on {len(one.users)} users and {other.source.path} on {len(other.users)}, "
-            "and they are not the same users, so the two cannot be paired; evaluate both with the same settings."
+            f"{one.source.directory} was evaluated on {len(one.users)} users and {other.source.directory} on "
+            f"{len(other.users)}, and they are not the same users, so the two cannot be paired; "
+            "evaluate both with the same settings."
         )
 
 
 def compare(ours: Sequence[UserMeans], base: UserMeans) -> list[dict[str, Difference]]:
-    """Each of ``ours`` against ``base`` on every metric, with Holm's correction over ``ours``."""
-    from scipy import stats
-
-    rng = np.random.default_rng(0)
-    users = len(base.users)
-    weights = rng.multinomial(users, np.full(users, 1 / users), size=1000).astype(np.float64) / users
+    """Each of ``ours`` against ``base``: metric → difference. Holm's correction is over ``ours``, metric by metric."""
+    if not ours:
+        return []
+    metrics = base.metrics
+    comparisons = compare_columns(np.hstack([one.values for one in ours]), np.tile(base.values, len(ours)))
+    by_metric = {metric: comparisons[column :: len(metrics)] for column, metric in enumerate(metrics)}
     results: list[dict[str, Difference]] = [{} for _ in ours]
-    for column, metric in enumerate(base.metrics):
-        ps = np.array([stats.ttest_rel(one.values[:, column], base.values[:, column]).pvalue for one in ours])
-        order = np.argsort(ps)
-        holm = np.empty_like(ps)
-        holm[order] = np.minimum(np.maximum.accumulate(ps[order] * (len(ps) - np.arange(len(ps)))), 1)
-        for index, one in enumerate(ours):
-            d = one.values[:, column] - base.values[:, column]
-            low, high = np.quantile(weights @ d, [0.025, 0.975])
-            mean = float(d.mean())
-            verdict: Verdict = (
-                "open" if holm[index] >= ALPHA else "better" if (mean > 0) == higher_is_better(metric) else "worse"
-            )
-            results[index][metric] = Difference(
-                mean, float(low), float(high), mean / base.values[:, column].mean(), float(holm[index]), verdict
+    for column, metric in enumerate(metrics):
+        corrected = holm([comparison.p_value for comparison in by_metric[metric]])
+        level = float(np.nanmean(base.values[:, column]))
+        for result, comparison, p_value in zip(results, by_metric[metric], corrected, strict=True):
+            result[metric] = Difference(
+                mean=comparison.difference,
+                low=comparison.low,
+                high=comparison.high,
+                relative=comparison.difference / level if level else float("nan"),
+                p_value=float(p_value),
+                verdict=_verdict(comparison.difference, float(p_value), metric),
             )
     return results
 
 
-def p_values(ours, base, metric):
-    return [row[metric].p_value for row in compare([o for o in ours], base)]
+def p_values(ours: Sequence[UserMeans], base: UserMeans, metric: str) -> list[float]:
+    """Of the paired test of each of ``ours`` against ``base`` on one metric, corrected after Holm over ``ours``."""
+    column = base.metrics.index(metric)
+    differences = [one.values[:, column] - base.values[:, column] for one in ours]
+    return [float(value) for value in holm([paired_p_value(difference) for difference in differences])]
+
+
+def _verdict(difference: float, p_value: float, metric: str) -> Verdict:
+    if not p_value < ALPHA:
+        return "open"
+    return "better" if (difference > 0.0) == higher_is_better(metric) else "worse"

@@ -159,7 +159,16 @@ def gather(runs: Iterable[RunRecord]) -> list[Entry]:
         overrides = json.loads(text)
         changes = {key: value for key, value in overrides.items() if key not in shared}
         entries.append(Entry(method, variant, overrides, changes, tuple(seeds[seed] for seed in sorted(seeds))))
-    return sorted(entries, key=lambda entry: (entry.method, entry.variant, len(entry.changes), entry.label))
+    return sorted(entries, key=_place)
+
+
+def _place(entry: Entry) -> tuple[Any, ...]:
+    """Sorts by method, variant, number of changes, and changes with numbers ascending."""
+    numbered = {key: isinstance(value, int | float) for key, value in entry.changes.items()}
+    changes = [
+        (key, (0, value, "") if numbered[key] else (1, 0, typed(value))) for key, value in sorted(entry.changes.items())
+    ]
+    return (entry.method, entry.variant, len(changes), changes)
 
 
 def shared_overrides(runs: Sequence[RunRecord]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from recascade.bench.report.formatting import higher_is_better
 
 @dataclass(frozen=True)
 class HeatCell:
-    """One cell: its value, its share of the way from the worst to the best of all grids, and whether it is best or base."""
+    """One cell: its value, how far it is from the worst to the best of all grids, and whether it is best or base."""
 
     value: Value | None
     share: float

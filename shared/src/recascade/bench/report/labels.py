@@ -61,8 +61,8 @@ def place_labels(
 ) -> list[Place]:
     """A place for each name, in the order given: earlier names get the better places.
 
-    Points are scaled with the width of the page while text is not, so places that are free at the smallest ``width`` stay
-    free on every wider page.
+    Points move apart on a wider page while text keeps its size, so places that are free at the smallest ``width`` stay
+    free.
 
     Args:
         points: N positions in pixels from the upper left corner of the plot.

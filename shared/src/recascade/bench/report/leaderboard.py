@@ -141,7 +141,8 @@ def headline(board: Board, metric: str) -> str:
     if leader.difference is not None:
         text += (
             f", {signed(leader.difference.mean)} or {signed_percent(leader.difference.relative)} against "
-            f"{board.reference.label} (95{THIN_SPACE}% interval {signed(leader.difference.low)} to {signed(leader.difference.high)})"
+            f"{board.reference.label} (95{THIN_SPACE}% interval {signed(leader.difference.low)} to "
+            f"{signed(leader.difference.high)})"
         )
     elif others:
         text += "; nothing beats the reference"

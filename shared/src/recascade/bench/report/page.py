@@ -16,7 +16,6 @@ from recascade import __version__
 from recascade.bench.report import breakdown, formatting, leaderboard
 from recascade.bench.report.ablation import Ablation, ablations
 from recascade.bench.report.board import Board
-from recascade.bench.report.comparison import INTERVAL_WORDS, TEST_WORDS
 from recascade.bench.report.charts import (
     Point,
     interval,
@@ -25,9 +24,10 @@ from recascade.bench.report.charts import (
     interval_zero,
     scatter,
 )
+from recascade.bench.report.comparison import INTERVAL_WORDS, TEST_WORDS
+from recascade.bench.report.heat_map import heat_maps
 from recascade.bench.report.report import Report
 from recascade.bench.report.scales import Scale
-from recascade.bench.report.heat_map import heat_maps
 from recascade.bench.report.tie_rules import tie_rule_tables
 from recascade.bench.report.training_curves import Card, cards
 
@@ -38,7 +38,7 @@ class Span(NamedTuple):
     """A heading over several columns."""
 
     name: str
-    count: int
+    columns: int
 
 
 @dataclass(frozen=True)

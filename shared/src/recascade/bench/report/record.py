@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -56,7 +56,7 @@ class RunRecord:
         schema = self._scan_user_metrics().collect_schema()
         return [name for name, dtype in schema.items() if name not in described and dtype.is_float()]
 
-    def user_metrics(self, metrics: list[str]) -> pl.DataFrame:
+    def user_metrics(self, metrics: Sequence[str]) -> pl.DataFrame:
         """``user_id`` and the metrics, float64, one row per test user, ascending by id."""
         columns = ["user_id", *(pl.col(name).cast(pl.Float64) for name in metrics)]
         return self._scan_user_metrics().select(columns).sort("user_id").collect()

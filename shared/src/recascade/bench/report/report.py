@@ -36,8 +36,8 @@ def collect(
     Args:
         directory: searched recursively.
         metric: shown first, and used to choose among configurations (on validation); NDCG@10 by default.
-        reference: method, or ``"method · variant"``, that differences are taken to; by default the untrained method that
-            is best on validation, or the best method where all are trained.
+        reference: method, or ``"method · variant"``, that differences are taken to; by default the untrained method
+            that is best on validation, or the best method where all are trained.
         every_configuration: show every set of overrides in the leaderboard, not only each method's best on validation.
 
     Raises:

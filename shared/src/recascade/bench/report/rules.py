@@ -37,7 +37,7 @@ class Rules:
     """Everything that must be equal for two figures to be comparable; each attribute as it is printed.
 
     Attributes:
-        fingerprint: of the split: tie rule, filters, cold-item rule, catalogue, protocol and the test events themselves.
+        fingerprint: of the split: tie rule, filters, cold-item rule, catalogue, protocol and the held-out events.
         protocol: how the split was made, as ``leave-one-out``.
         ties: tie rule, as ``shuffle``.
         filters: what was left out of the log before splitting.

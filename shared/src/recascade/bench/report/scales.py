@@ -41,7 +41,7 @@ def linear_scale(values: Sequence[float], *, include: Sequence[float] = (), marg
 
 
 def logarithmic_scale(values: Sequence[float], *, margin: float = 0.08) -> Scale:
-    """A logarithmic axis that holds all positive values with a margin at both ends, and spans at least a factor of ten."""
+    """A logarithmic axis that holds all positive values with a margin at both ends, over a factor of ten at least."""
     low, high = math.log10(min(values)), math.log10(max(values))
     missing = max(1.0 - (high - low), 0.0) / 2
     room = margin * max(high - low, 1.0) + missing
