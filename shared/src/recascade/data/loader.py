@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
+import lightning.pytorch as L
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
@@ -126,6 +127,34 @@ class ResumableLoader(Generic[Batch]):
             "bucket": self.settings.bucket,
             "world_size": self.world_size,
         }
+
+
+def place_of(data_module: L.LightningDataModule) -> tuple[int, int]:
+    """Rank and world size of the trainer that a data module serves; (0, 1) while there is none."""
+    trainer = data_module.trainer
+    return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+
+
+def evaluation_loader(
+    assemble: Assemble[Batch],
+    rows: NDArray[np.int64],
+    batch_rows: int,
+    data_module: L.LightningDataModule,
+    workers: int,
+) -> DataLoader[Batch]:
+    """A loader that goes through ``rows`` in their order, ``batch_rows`` at a time; ranks take turns.
+
+    Args:
+        assemble: makes a batch of rows (int64 ``[n]``).
+        rows: int64 ``[E]``.
+        batch_rows: most rows of a batch.
+        data_module: whose trainer says how many ranks there are.
+        workers: loader processes; 0 assembles in this one.
+    """
+    rank, world_size = place_of(data_module)
+    starts = range(rank * batch_rows, len(rows), world_size * batch_rows)
+    batches = _PlannedBatches(assemble, [rows[start : start + batch_rows] for start in starts])
+    return DataLoader(batches, batch_size=None, num_workers=workers)
 
 
 class _PlannedBatches(Dataset[Batch]):

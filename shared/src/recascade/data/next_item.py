@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import lightning.pytorch as L
 import numpy as np
@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 from recascade.contracts.context import Context
 from recascade.data.batching import BatchSettings
 from recascade.data.encoded import EncodedSplit
-from recascade.data.events import ranges
-from recascade.data.loader import ResumableLoader
+from recascade.data.events import offsets_of, ranges
+from recascade.data.loader import ResumableLoader, evaluation_loader, place_of
 from recascade.errors import ConfigurationError, DataError
 
 Windows = Literal["last", "chunks"]
@@ -176,7 +176,7 @@ class NextItemData(L.LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader[NextItemBatch]:
         """Every training window once per epoch, over all ranks."""
-        rank, world_size = self._place()
+        rank, world_size = place_of(self)
         return ResumableLoader(
             self.training_batch, self.windows.lengths, self.settings, seed=self.seed, rank=rank, world_size=world_size
         )
@@ -192,10 +192,7 @@ class NextItemData(L.LightningDataModule):
             rows = np.random.default_rng(self.seed).permutation(rows)[: self.settings.validation_users]
         lengths = held_out.history_ends[rows] - self.data.events.offsets[held_out.users[rows]]
         rows = rows[np.argsort(lengths, kind="stable")]
-        rank, world_size = self._place()
-        starts = range(rank * VALIDATION_REQUESTS, len(rows), world_size * VALIDATION_REQUESTS)
-        batches: Any = [torch.from_numpy(rows[start : start + VALIDATION_REQUESTS]) for start in starts]
-        return DataLoader(batches, batch_size=None)
+        return evaluation_loader(torch.from_numpy, rows, VALIDATION_REQUESTS, self, workers=0)
 
     def training_batch(self, indices: NDArray[np.int64]) -> NextItemBatch:
         """The batch of the given windows (int64 ``[B]``, rows of ``self.windows``)."""
@@ -220,26 +217,15 @@ class NextItemData(L.LightningDataModule):
             users=torch.from_numpy(users),
             items=self._index(self._items[events]),
             timestamps=torch.from_numpy(self._timestamps[events]),
-            offsets=torch.from_numpy(_offsets(lengths)),
+            offsets=torch.from_numpy(offsets_of(lengths)),
         )
 
     @staticmethod
     def _index(items: NDArray[np.int32]) -> Tensor:
         return torch.from_numpy(items.astype(np.int64))
 
-    def _place(self) -> tuple[int, int]:
-        """Rank and world size; alone when no trainer is attached."""
-        trainer: Any = self.trainer
-        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
-
 
 def training_counts(data: EncodedSplit) -> NDArray[np.int64]:
     """int64 ``[I]``: training events of each item, its popularity."""
     events = ranges(np.asarray(data.events.offsets)[:-1], data.train_lengths)
     return np.bincount(np.asarray(data.events.items)[events], minlength=len(data.items)).astype(np.int64)
-
-
-def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    return offsets
