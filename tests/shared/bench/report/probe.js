@@ -1,4 +1,4 @@
-// Uses the page as a reader would and leaves what it saw as JSON in <pre id="probe">.
+// Uses the page as a reader would and tells the page around it what it saw.
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const visible = (element) => element.getClientRects().length > 0;
 const leaderboard = () => all("table.leaderboard").filter(visible)[0];
@@ -42,7 +42,4 @@ if (button("Method")) {
 document.querySelector("input[value='mrr@5']").click();
 seen.tables_after = all("table.leaderboard").filter(visible).length;
 seen.caption_after = leaderboard().caption.textContent;
-const output = document.createElement("pre");
-output.id = "probe";
-output.textContent = JSON.stringify(seen);
-document.body.replaceChildren(output);
+parent.postMessage(JSON.stringify(seen), "*");

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,16 @@ BROWSER = next((path for name in BROWSERS if (path := shutil.which(name))), None
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason=f"no browser found (looked for {', '.join(BROWSERS)})")
 
+OUTER = """<!doctype html><meta charset="utf-8"><pre id="seen"></pre>
+<script>
+addEventListener("message", (event) => {{ document.getElementById("seen").textContent = event.data; }});
+</script>
+<iframe src="page.html" style="width: {width}px; height: 900px; border: 0"></iframe>
+"""
 PROBE = Path(__file__).with_name("probe.js").read_text(encoding="utf-8")
 
 
-def browse(page: Path, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def browse(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     assert BROWSER is not None
     command = [
         BROWSER,
@@ -34,9 +41,11 @@ def browse(page: Path, folder: Path, *options: str) -> subprocess.CompletedProce
         "--disable-component-update",
         "--disable-sync",
         "--no-first-run",
+        "--hide-scrollbars",
         "--enable-logging=stderr",
         f"--user-data-dir={folder / 'profile'}",
-        *options,
+        "--window-size=1600,1000",
+        "--virtual-time-budget=3000",
         "--dump-dom",
         page.as_uri(),
     ]
@@ -44,15 +53,17 @@ def browse(page: Path, folder: Path, *options: str) -> subprocess.CompletedProce
 
 
 def probe(page: str, folder: Path, width: int) -> dict[str, Any]:
-    path = folder / "page.html"
-    path.write_text(page.replace("</body>", f"<script>{PROBE}</script></body>"), encoding="utf-8")
-    result = browse(path, folder, f"--window-size={width},900")
-    console = [line for line in result.stderr.splitlines() if "CONSOLE" in line]
-    assert console == []
-    found = re.search(r'<pre id="probe">(.*?)</pre>', result.stdout, re.DOTALL)
+    """What the probe saw in a frame of this width; browser windows themselves cannot be as narrow as a telephone."""
+    (folder / "page.html").write_text(page.replace("</body>", f"<script>{PROBE}</script></body>"), encoding="utf-8")
+    outer = folder / "outer.html"
+    outer.write_text(OUTER.format(width=width), encoding="utf-8")
+    result = browse(outer, folder)
+    assert [line for line in result.stderr.splitlines() if "CONSOLE" in line] == []
+    found = re.search(r'<pre id="seen">(.+?)</pre>', result.stdout, re.DOTALL)
     assert found, result.stdout[-2000:]
-    report: dict[str, Any] = json.loads(found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
-    return report
+    seen: dict[str, Any] = json.loads(unescape(found[1]))
+    assert seen["width"] == width
+    return seen
 
 
 @pytest.fixture
