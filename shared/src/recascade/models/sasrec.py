@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from recascade.contracts.context import Context
+from recascade.errors import ConfigurationError
 from recascade.models.next_item import check_lengths
 from recascade.nn.dropout import dropout
+from recascade.nn.key_value_cache import KeyValueCache
 from recascade.nn.packed import PackedLayout
 from recascade.nn.transformer import LayerOrder, TransformerBlock
 
@@ -52,6 +54,7 @@ class SASRec(nn.Module):
     ) -> None:
         super().__init__()
         self.max_length = max_length
+        self.heads = heads
         self.dropout = dropout
         self.positions = positions
         self.scale = dimension**0.5 if scale_embedding else 1.0
@@ -80,13 +83,46 @@ class SASRec(nn.Module):
         places = layout.positions
         if self.positions == "from_end":
             places = places + (self.max_length - layout.lengths).index_select(0, layout.rows)
-        # index_select, because embedding's gradient is a slower scatter on a CPU.
-        events = self.item_embedding.index_select(0, context.items)
-        events = torch.add(self.position_embedding.index_select(0, places), events, alpha=self.scale)
-        events = dropout(events, self.dropout if self.training else 0.0)
+        events = self._inputs(context.items, places)
         for block in self.blocks:
             events = block(events, layout)
         return cast(Tensor, self.final_norm(events))
+
+    def new_cache(self, batch_size: int) -> list[KeyValueCache]:
+        """Empty caches of the blocks for this many sequences."""
+        weight = self.item_embedding
+        heads, depth = self.heads, weight.shape[1] // self.heads
+        return [
+            KeyValueCache(batch_size, heads, self.max_length, depth, weight.device, weight.dtype) for _ in self.blocks
+        ]
+
+    @torch.inference_mode()
+    def extend(self, context: Context, caches: list[KeyValueCache]) -> Tensor:
+        """States ``[T, d]`` of new events that continue cached sequences, as ``states`` gives for the whole of them.
+
+        Args:
+            context: only the new events of the B sequences, T in all.
+            caches: from ``new_cache``; the new events are added.
+
+        Raises:
+            ConfigurationError: positions are counted from the end, where every new event renumbers the old ones.
+            DataError: a sequence grows longer than ``max_length``.
+        """
+        if self.positions == "from_end":
+            raise ConfigurationError("A key-value cache needs positions='from_start'; this model has 'from_end'.")
+        layout = PackedLayout.of(context.offsets)
+        before = caches[0].lengths
+        check_lengths(int((before + layout.lengths).max()), self.max_length)
+        events = self._inputs(context.items, before.index_select(0, layout.rows) + layout.positions)
+        for block, cache in zip(self.blocks, caches, strict=True):
+            events = block(events, layout, cache)
+        return cast(Tensor, self.final_norm(events))
+
+    def _inputs(self, items: Tensor, places: Tensor) -> Tensor:
+        # index_select, because the gradient of embedding is a slower scatter on a CPU.
+        vectors = self.item_embedding.index_select(0, items)
+        events = torch.add(self.position_embedding.index_select(0, places), vectors, alpha=self.scale)
+        return dropout(events, self.dropout if self.training else 0.0)
 
     def item_vectors(self, items: Tensor | None = None) -> Tensor:
         """``[n, d]`` embeddings of these items (int64 ``[n]``), or all ``[I, d]``."""

@@ -11,9 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-# The scores of one chunk should stay in the last-level cache of a CPU core, or keep a GPU busy. Our choice, measured.
-_CHUNK_BYTES_CPU = 3 << 20
-_CHUNK_BYTES_GPU = 256 << 20
+# Rows of one chunk: enough for matrix products to run at full speed, few enough to keep the scores in a CPU's cache.
+# Our choice, measured.
+_CHUNK_ROWS_LEAST = 64
+_CHUNK_ROWS_MOST_CPU = 256
+_CHUNK_ELEMENTS_CPU = 3 << 20
+_CHUNK_ELEMENTS_GPU = 64 << 20
 # Matrix products into rows of odd strides are up to twice slower than into rows that start at multiples of 64 bytes.
 _ROW_ALIGNMENT = 16
 # A smaller probability may have lost digits to float32 underflow; its logarithm is recomputed from the scores.
@@ -77,59 +80,63 @@ class _FullSoftmax(torch.autograd.Function):
         items = len(catalogue)
         width = -(-items // _ROW_ALIGNMENT) * _ROW_ALIGNMENT
         rows = max(1, min(chunk or _chunk_rows(width, device), len(states)))
-        scores = torch.empty(rows, width, dtype=precision, device=device)
-        probabilities = scores if precision == states.dtype else torch.empty_like(scores, dtype=states.dtype)
+        # The pads beyond the last item stay -inf in one buffer and become probability 0 in the other.
+        scores = torch.full((rows, width), -torch.inf, dtype=precision, device=device)
+        probabilities = torch.empty(rows, width, dtype=states.dtype, device=device)
 
         edges = torch.arange(0, len(states) + rows, rows, device=device)
         target_edges: list[int] = torch.searchsorted(owners, edges).tolist()
-        # Softmax minus the share of the row's targets, times the row's weight, is the gradient of the mean loss.
-        counts = torch.bincount(owners, minlength=len(states)).to(states.dtype)
-        weights = (counts / len(targets))[:, None]
-        target_shares = (-1.0 / counts).index_select(0, owners)
         target_places = (owners % rows) * width + targets
         target_probabilities = torch.empty(len(targets), dtype=states.dtype, device=device)
         if differentiable:
-            gradient_states = torch.empty_like(queries)
-            weighted_queries = (states * (weights * scale)).to(precision)
-            gradient_items = torch.zeros_like(catalogue, dtype=item_vectors.dtype)
+            # The gradient of the mean loss: softmax times the share of the row's targets, minus the targets themselves.
+            counts = torch.bincount(owners, minlength=len(states)).to(states.dtype)
+            weights = (counts * (scale / len(targets)))[:, None]
+            weighted_states = states * weights
+            products = torch.empty_like(queries)
+            gradient_items = torch.zeros_like(item_vectors)
             gradient_bias = None if bias is None else torch.zeros_like(bias)
 
         for index, start in enumerate(range(0, len(states), rows)):
             part = slice(start, start + rows)
             owned = slice(target_edges[index], target_edges[index + 1])
-            logits = scores[: len(queries[part])]
+            logits = scores[: min(rows, len(states) - start)]
             torch.mm(queries[part], catalogue.t(), out=logits[:, :items])
             if bias is not None:
                 logits[:, :items] += bias
-            logits[:, items:] = -torch.inf
-            window = torch.softmax(logits, 1, dtype=probabilities.dtype, out=probabilities[: len(logits)])
-            flat = window.view(-1)
-            torch.index_select(flat, 0, target_places[owned], out=target_probabilities[owned])
+            window = probabilities[: len(logits)]
+            torch.softmax(logits, 1, dtype=window.dtype, out=window)
+            torch.index_select(window.view(-1), 0, target_places[owned], out=target_probabilities[owned])
             if not differentiable:
                 continue
-            flat.index_add_(0, target_places[owned], target_shares[owned])
-            errors = window[:, :items].to(precision)
-            torch.mm(errors, catalogue, out=gradient_states[part])
-            if autocast:
-                gradient_items += errors.t() @ weighted_queries[part]
+            expected = window[:, :items].to(precision)
+            torch.mm(expected, catalogue, out=products[part])
+            if precision == item_vectors.dtype:
+                gradient_items.addmm_(expected.t(), weighted_states[part])
             else:
-                gradient_items.addmm_(errors.t(), weighted_queries[part])
+                gradient_items += expected.t() @ weighted_states[part].to(precision)
             if gradient_bias is not None:
-                gradient_bias.addmv_(window[:, :items].t(), weights[part, 0])
+                gradient_bias.addmv_(window[:, :items].t(), weights[part, 0], alpha=1.0 / scale)
 
         losses = -target_probabilities.log()
         lost = (target_probabilities < _LEAST_PROBABILITY).nonzero()[:, 0]
         if len(lost):
             losses[lost] = _exact_losses(states[owners[lost]] * scale, item_vectors, targets[lost], bias)
         if differentiable:
-            ctx.save_for_backward(gradient_states.to(states.dtype) * (weights * scale), gradient_items, gradient_bias)
+            share = scale / len(targets)
+            gradient_states = weights * products
+            gradient_states.index_add_(0, owners, item_vectors.index_select(0, targets), alpha=-share)
+            gradient_items.index_add_(0, targets, states.index_select(0, owners), alpha=-share)
+            if gradient_bias is not None:
+                gradient_bias.index_add_(0, targets, gradient_bias.new_full(targets.shape, -1.0 / len(targets)))
+            ctx.save_for_backward(gradient_states, gradient_items, gradient_bias)
         return losses.mean()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         outer = gradients[0]
         inner: tuple[Tensor | None, ...] = ctx.saved_tensors
-        # Reading a scalar is free on a CPU and spares a pass over the catalogue; elsewhere it would wait for the device.
+        # Reading a scalar is free on a CPU and spares a pass over the catalogue; a GPU would have to wait for it.
         if outer.device.type != "cpu" or outer.item() != 1.0:
             inner = tuple(None if gradient is None else gradient * outer for gradient in inner)
         gradient_states, gradient_items, gradient_bias = inner
@@ -137,8 +144,9 @@ class _FullSoftmax(torch.autograd.Function):
 
 
 def _chunk_rows(width: int, device: torch.device) -> int:
-    budget = _CHUNK_BYTES_CPU if device.type == "cpu" else _CHUNK_BYTES_GPU
-    return max(64, budget // (4 * width) // 32 * 32)
+    if device.type != "cpu":
+        return max(_CHUNK_ROWS_LEAST, _CHUNK_ELEMENTS_GPU // width)
+    return min(max(_CHUNK_ROWS_LEAST, _CHUNK_ELEMENTS_CPU // width), _CHUNK_ROWS_MOST_CPU)
 
 
 def _exact_losses(queries: Tensor, item_vectors: Tensor, targets: Tensor, bias: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""The layout of a packed batch: where the events of each sequence stand, and how to pad them for operators that need it.
+"""The layout of a packed batch: where the events of each sequence stand, and how to pad them where it must be.
 
 Linear layers, norms and losses work on packed events ``[T, ...]``. Only attention needs rectangles; it gets them in a
 few groups of similar length, padded on the right, so that a long sequence does not pad the short ones.
@@ -15,7 +15,9 @@ from torch import Tensor
 
 # Splitting a batch costs a few operator calls more per group; below this many saved (query, key) cells it does not pay.
 # Our choice, measured on one CPU core.
-_CELLS_WORTH_A_GROUP = 32_768
+_CELLS_WORTH_A_GROUP = 16_384
+# Row softmax falls back to scalar code below a vector register's width.
+_LEAST_WIDTH = 16
 
 
 class LengthGroup(NamedTuple):
@@ -67,8 +69,8 @@ class PackedLayout:
         rows = torch.repeat_interleave(torch.arange(len(lengths_list), device=device), lengths, output_size=events)
         positions = torch.arange(events, device=device) - offsets.index_select(0, rows)
 
-        widths = torch.tensor([group.width for group in groups], device=device)
-        counts = torch.tensor([group.sequences for group in groups], device=device)
+        widths = torch.tensor([group.width for group in groups], dtype=torch.int64, device=device)
+        counts = torch.tensor([group.sequences for group in groups], dtype=torch.int64, device=device)
         occupied = sum(group.sequences for group in groups)
         slot_count = sum(group.sequences * group.width for group in groups)
         width_of = torch.repeat_interleave(widths, counts, output_size=occupied)
@@ -112,10 +114,10 @@ def _plan_groups(falling_lengths: list[int]) -> tuple[LengthGroup, ...]:
     groups: list[LengthGroup] = []
     first, slot = 0, 0
     while first < occupied:
-        width = narrower = falling_lengths[first]
+        width = narrower = max(falling_lengths[first], _LEAST_WIDTH)
         end = occupied
-        while narrower > 1:
-            narrower = (narrower + 1) // 2
+        while narrower > _LEAST_WIDTH:
+            narrower = max((narrower + 1) // 2, _LEAST_WIDTH)
             longer = len(rising) - bisect_right(rising, narrower)
             if (occupied - longer) * (width * width - narrower * narrower) >= _CELLS_WORTH_A_GROUP:
                 end = longer

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal, cast
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
 
 from recascade.errors import ConfigurationError
 from recascade.nn.attention import causal_attention
+from recascade.nn.dropout import dropout_add, relu_dropout
+from recascade.nn.key_value_cache import KeyValueCache
 from recascade.nn.packed import PackedLayout
 
 LayerOrder = Literal["release", "pre_norm"]
@@ -60,27 +60,36 @@ class TransformerBlock(nn.Module):
         self.expand = nn.Linear(dimension, hidden or dimension)
         self.contract = nn.Linear(hidden or dimension, dimension)
 
-    def forward(self, events: Tensor, layout: PackedLayout) -> Tensor:
-        """``[T, d]`` packed events to ``[T, d]``; row t depends on events up to t of its own sequence."""
-        normalised = self.attention_norm(events)
-        attended = self._attention(normalised, normalised if self.order == "pre_norm" else events, layout)
-        if self.order == "pre_norm":
-            stream = events + self._drop(attended)
-            return stream + self._feed_forward(self.feed_forward_norm(stream))
-        stream = self.feed_forward_norm(normalised + attended)
-        return stream + self._feed_forward(stream)
+    def forward(self, events: Tensor, layout: PackedLayout, cache: KeyValueCache | None = None) -> Tensor:
+        """``[T, d]`` packed events to ``[T, d]``; row t depends on events up to t of its own sequence.
 
-    def _attention(self, queries: Tensor, events: Tensor, layout: PackedLayout) -> Tensor:
+        Args:
+            events: ``[T, d]``.
+            layout: of the T events.
+            cache: this block's keys and values of earlier events of the same sequences; the new ones are added.
+        """
+        rate = self.dropout if self.training else 0.0
+        normalised = self.attention_norm(events)
+        if self.order == "pre_norm":
+            attended = self._attention(normalised, normalised, layout, rate, cache)
+            stream = residual = dropout_add(attended, events, rate)
+            stream = self.feed_forward_norm(stream)
+        else:
+            stream = residual = self.feed_forward_norm(
+                normalised + self._attention(normalised, events, layout, rate, cache)
+            )
+        hidden = relu_dropout(self.expand(stream), rate)
+        return dropout_add(self.contract(hidden), residual, rate)
+
+    def _attention(
+        self, queries: Tensor, events: Tensor, layout: PackedLayout, rate: float, cache: KeyValueCache | None
+    ) -> Tensor:
         size = events.shape[0]
         query = self.query(queries).view(size, self.heads, -1)
         key, value = self.key_value(events).view(size, 2, self.heads, -1).unbind(1)
-        rate = self.dropout if self.training else 0.0
-        attended = causal_attention(query, key, value, layout, dropout=rate).flatten(1)
-        return attended if self.output is None else cast(Tensor, self.output(attended))
-
-    def _feed_forward(self, events: Tensor) -> Tensor:
-        hidden = self._drop(torch.relu(self.expand(events)))
-        return self._drop(self.contract(hidden))
-
-    def _drop(self, events: Tensor) -> Tensor:
-        return dropout(events, self.dropout, self.training)
+        if cache is None:
+            attended = causal_attention(query, key, value, layout, dropout=rate)
+        else:
+            attended = cache.attend(query, key, value, layout)
+        joined = attended.flatten(1)
+        return joined if self.output is None else cast(Tensor, self.output(joined))

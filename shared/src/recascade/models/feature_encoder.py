@@ -1,0 +1,74 @@
+"""One vector per item or user from its features."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding_bag
+
+from recascade.data.features import FeatureTable
+
+
+class FeatureEncoder(nn.Module):
+    """Sum of the embeddings of all categories (of a multi-valued feature, their mean) and a linear map of the quantities.
+
+    The features themselves are buffers that are not saved with the weights: they belong to the data.
+
+    Args:
+        table: features of N rows.
+        dimension: width d of the vectors.
+        initial_deviation: standard deviation of the initial embeddings (our choice: 0.02).
+    """
+
+    codes: Tensor
+    quantities: Tensor
+
+    def __init__(self, table: FeatureTable, dimension: int, initial_deviation: float = 0.02) -> None:
+        super().__init__()
+        # All columns share one embedding matrix, each with rows of its own, so that one operator sums them.
+        starts = np.concatenate([[0], np.cumsum(table.cardinalities, dtype=np.int64)])
+        codes = np.asarray(table.categorical, dtype=np.int64) + starts[:-1]
+        self.register_buffer("codes", torch.from_numpy(codes), persistent=False)
+        self.register_buffer("quantities", torch.tensor(np.asarray(table.numeric)), persistent=False)
+        self.categories = nn.Parameter(torch.empty(int(starts[-1]), dimension))
+        self.linear = nn.Linear(table.numeric.shape[1], dimension, bias=False) if table.numeric.shape[1] else None
+        self.multi_valued = nn.ParameterList()
+        for number, feature in enumerate(table.multi_valued):
+            self.register_buffer(f"values_{number}", _tensor(feature.values), persistent=False)
+            self.register_buffer(f"offsets_{number}", _tensor(feature.offsets), persistent=False)
+            self.multi_valued.append(nn.Parameter(torch.empty(feature.cardinality, dimension)))
+        for embedding in (self.categories, *self.multi_valued):
+            nn.init.normal_(embedding, std=initial_deviation)
+
+    def forward(self, rows: Tensor | None = None) -> Tensor:
+        """``[n, d]`` vectors of these rows (int64 ``[n]``), or of all N."""
+        codes = self.codes if rows is None else self.codes.index_select(0, rows)
+        vectors = torch.zeros(len(codes), self.categories.shape[1], device=codes.device)
+        if codes.shape[1]:
+            vectors = vectors + embedding_bag(codes, self.categories, mode="sum")
+        if self.linear is not None:
+            quantities = self.quantities if rows is None else self.quantities.index_select(0, rows)
+            vectors = vectors + self.linear(quantities)
+        for number, embedding in enumerate(self.multi_valued):
+            values, offsets = self.get_buffer(f"values_{number}"), self.get_buffer(f"offsets_{number}")
+            if rows is not None:
+                values, offsets = _select(values, offsets, rows)
+            bags = embedding_bag(values, embedding, offsets, mode="mean", include_last_offset=True)
+            vectors = vectors + bags
+        return vectors
+
+
+def _select(values: Tensor, offsets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The values of these rows one after the other, and their offsets ``[n + 1]``."""
+    starts = offsets.index_select(0, rows)
+    lengths = offsets.index_select(0, rows + 1) - starts
+    chosen = torch.zeros(len(rows) + 1, dtype=torch.int64, device=rows.device)
+    torch.cumsum(lengths, 0, out=chosen[1:])
+    shift = torch.repeat_interleave(starts - chosen[:-1], lengths)
+    places = torch.arange(len(shift), device=rows.device) + shift
+    return values.index_select(0, places), chosen
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.asarray(array, dtype=np.int64))
