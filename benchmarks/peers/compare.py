@@ -21,8 +21,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,6 +57,10 @@ class Result:
     ndcg_standard_error: float
 
 
+class LibraryFailedError(Exception):
+    """A library did not finish its workload."""
+
+
 def run(library: str, workload: Workload, venv_dir: Path) -> Result:
     """Train and evaluate in a process of its own, on one core."""
     name, _, option = library.partition("-")
@@ -73,7 +78,7 @@ def run(library: str, workload: Workload, venv_dir: Path) -> Result:
             check=False,
         )
         if done.returncode != 0:
-            raise SystemExit(f"{library} failed on {workload.name}:\n{done.stderr}")
+            raise LibraryFailedError(f"{library} failed on {workload.name}:\n{done.stderr}")
         measurement = Measurement(**json.loads((folder / "measurement.json").read_text(encoding="utf-8")))
         lists = np.load(folder / "lists.npy", allow_pickle=False)
     return _judge(measurement, lists, Sequences.load(workload.sequences), workload.cutoff)
@@ -129,7 +134,7 @@ def table(workload: Workload, results: dict[str, list[Result]], matrix_rate: flo
         "| --- " + "| ---: " * 9 + "|",
     ]
     base_epoch = base_evaluation = None
-    for repeats in results.values():
+    for repeats in filter(None, results.values()):
         epoch = epoch_seconds(repeats)
         evaluation = statistics.median(result.measurement.evaluation_cpu_seconds for result in repeats)
         base_epoch, base_evaluation = base_epoch or epoch, base_evaluation or evaluation
@@ -160,7 +165,37 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("peers.json"), help="JSON file with all measurements")
     arguments = parser.parse_args()
 
-    rate = subprocess.run(
+    matrix_rate = measure_matrix_rate()
+    print(f"One core multiplies matrices at {matrix_rate / 1e9:.1f} billion operations per CPU second.", flush=True)
+    record: dict[str, Any] = {
+        "machine": {"processor": platform.processor(), "cores": os.cpu_count(), "matrix_rate": matrix_rate},
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "workloads": {},
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in arguments.only:
+            sequences = Path(scratch) / f"{name}.npz"
+            write_sequences(arguments.data_root / name, sequences)
+            epochs = arguments.epochs or EPOCHS[name]
+            workload = Workload(name, str(sequences), epochs, MAX_LENGTH[name])
+            results: dict[str, list[Result]] = {library: [] for library in arguments.libraries}
+            for seed in range(arguments.repeats):
+                for library, repeats in results.items():
+                    try:
+                        repeats.append(run(library, replace(workload, seed=seed), arguments.venv_dir))
+                        print(f"{name}: {library}, seed {seed} done", flush=True)
+                    except LibraryFailedError as error:
+                        print(error, file=sys.stderr, flush=True)
+                    record["workloads"][name] = as_record(workload, results)
+                    arguments.output.write_text(json.dumps(record, indent=1), encoding="utf-8")
+            print(f"\n{name}: {epochs} epochs, {arguments.repeats} repeats\n")
+            print(table(workload, results, matrix_rate), end="\n\n", flush=True)
+    print(f"All measurements: {arguments.output}")
+
+
+def measure_matrix_rate() -> float:
+    """Operations per CPU second, measured in a process of its own as the libraries are."""
+    done = subprocess.run(
         [sys.executable, str(HERE / "matrix_rate.py")],
         env=one_thread(),
         preexec_fn=_one_core(),
@@ -168,35 +203,17 @@ def main() -> None:
         text=True,
         check=True,
     )
-    matrix_rate = float(rate.stdout)
-    print(f"One core multiplies matrices at {matrix_rate / 1e9:.1f} billion operations per CPU second.", flush=True)
-    record = {
-        "machine": {"processor": platform.processor(), "cores": os.cpu_count(), "matrix_rate": matrix_rate},
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "workloads": [],
+    return float(done.stdout)
+
+
+def as_record(workload: Workload, results: dict[str, list[Result]]) -> dict[str, Any]:
+    """What the JSON file keeps of one data set."""
+    settings = {key: value for key, value in asdict(workload).items() if key not in ("name", "sequences", "seed")}
+    return {
+        "settings": settings,
+        "useful_operations_per_epoch": useful_operations(workload),
+        "results": {library: [asdict(result) for result in repeats] for library, repeats in results.items()},
     }
-    with tempfile.TemporaryDirectory() as scratch:
-        for name in arguments.only:
-            sequences = Path(scratch) / f"{name}.npz"
-            write_sequences(arguments.data_root / name, sequences)
-            results: dict[str, list[Result]] = {library: [] for library in arguments.libraries}
-            for seed in range(arguments.repeats):
-                workload = Workload(name, str(sequences), arguments.epochs or EPOCHS[name], MAX_LENGTH[name], seed=seed)
-                for library in arguments.libraries:
-                    results[library].append(run(library, workload, arguments.venv_dir))
-                    print(f"{name}: {library}, seed {seed} done", flush=True)
-            print(f"\n{name}: {workload.epochs} epochs, {arguments.repeats} repeats\n")
-            print(table(workload, results, matrix_rate), end="\n\n")
-            record["workloads"].append(
-                {
-                    **asdict(workload),
-                    "sequences": None,
-                    "useful_operations_per_epoch": useful_operations(workload),
-                    "results": {library: [asdict(result) for result in runs] for library, runs in results.items()},
-                }
-            )
-    arguments.output.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    print(f"All measurements: {arguments.output}")
 
 
 if __name__ == "__main__":
