@@ -11,7 +11,7 @@ from recascade.data.features import FeatureTable
 
 
 class FeatureEncoder(nn.Module):
-    """Sum of the embeddings of all categories (of a multi-valued feature, their mean) and a linear map of the quantities.
+    """Sum of the embeddings of all categories (their mean in a multi-valued feature) and a linear map of quantities.
 
     The features themselves are buffers that are not saved with the weights: they belong to the data.
 

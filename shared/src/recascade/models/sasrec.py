@@ -67,10 +67,6 @@ class SASRec(nn.Module):
         self.final_norm = nn.LayerNorm(dimension)
         nn.init.normal_(self.item_embedding, std=initial_deviation)
         nn.init.normal_(self.position_embedding, std=initial_deviation)
-        for module in self.blocks.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
 
     def states(self, context: Context) -> Tensor:
         """``[T, d]`` float32; row t depends on events up to t of its own sequence.

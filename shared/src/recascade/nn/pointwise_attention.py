@@ -1,6 +1,6 @@
 """HSTU's attention: SiLU of each score instead of a softmax, with biases by distance in positions and in time.
 
-Zhai et al., ICML 2024, arXiv 2402.17152, equation 2. Forward and gradient go tile by tile, without a ``[B, L, L]`` bias.
+Zhai et al., ICML 2024, arXiv 2402.17152, equation 2. Forward and gradient go tile by tile, with no ``[B, L, L]`` bias.
 """
 
 from __future__ import annotations

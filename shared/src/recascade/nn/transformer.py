@@ -59,6 +59,12 @@ class TransformerBlock(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(dimension)
         self.expand = nn.Linear(dimension, hidden or dimension)
         self.contract = nn.Linear(hidden or dimension, dimension)
+        # Glorot's uniform initialisation, TensorFlow's default and so the release's, of each matrix by itself.
+        for linear in (self.query, self.key_value, self.output, self.expand, self.contract):
+            if linear is not None:
+                for matrix in linear.weight.chunk(2 if linear is self.key_value else 1):
+                    nn.init.xavier_uniform_(matrix)
+                nn.init.zeros_(linear.bias)
 
     def forward(self, events: Tensor, layout: PackedLayout, cache: KeyValueCache | None = None) -> Tensor:
         """``[T, d]`` packed events to ``[T, d]``; row t depends on events up to t of its own sequence.
