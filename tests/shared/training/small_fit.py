@@ -20,6 +20,7 @@ from recascade.contracts.context import Context
 from recascade.data.encoded import EncodedSplit, HeldOut
 from recascade.data.events import EventSequences
 from recascade.data.next_item import NextItemBatch, NextItemData
+from recascade.data.vocabulary import Vocabulary
 from recascade.training.config import LossConfig, TrainerConfig
 from recascade.training.fit import FitResult, fit
 from recascade.training.next_item import NextItemModule
@@ -70,7 +71,7 @@ def small_split(users: int = 60, seed: int = 0) -> EncodedSplit:
     def held_out(targets: Any) -> HeldOut:
         return HeldOut(everyone, targets, np.arange(users + 1), items[targets], targets * 60)
 
-    vocabularies: Any = (range(ITEMS), range(users))
+    vocabularies = (Vocabulary([f"{kind}{n}" for n in range(count)]) for kind, count in (("i", ITEMS), ("u", users)))
     manifest: Any = None
     return EncodedSplit(manifest, *vocabularies, events, ends - 1, held_out(ends - 1), held_out(ends))
 
