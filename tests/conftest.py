@@ -83,7 +83,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from recascade.data.synthetic import markov_log
 
     folder = tmp_path_factory.mktemp("data") / "log"
-    markov_log(folder, users=60, items=30, mean_length=12.0, seed=1)
+    markov_log(folder, users=60, items=30, mean_length=12.0, seed=1, name="log")
     return folder
 
 

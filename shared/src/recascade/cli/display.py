@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from recascade.bench.leaderboard import LeaderboardRow, leaderboard, shared_changes
+from recascade.bench.report.board import rank
+from recascade.bench.report.entry import Entry, gather, shared_overrides, typed_overrides
+from recascade.bench.report.record import RunRecord, records
+from recascade.bench.report.rules import Rules, rules_of
 from recascade.bench.runner import Event
 from recascade.bench.store import CURVES_FILE, Run
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from recascade.bench.sweep import Sweep
     from recascade.cli.sweeping import SweepOptions
 
-_COLUMNS = ("ndcg@10", "recall@10")
+_METRICS = ("ndcg@10", "recall@10")
 _REFRESH_SECONDS = 1.0
 
 
@@ -71,10 +74,10 @@ class SweepDisplay:
 
     def watch(self, event: Event) -> None:
         """Show one event of the runner."""
-        label = _label(event.directory)
+        label = " ".join(event.directory.parts[-3:])
         if event.kind == "started":
-            epochs = Run(event.directory).config.trainer.max_epochs
-            self._tasks[event.directory] = self._progress.add_task(label, total=epochs, note="")
+            config = Run(event.directory).config
+            self._tasks[event.directory] = self._progress.add_task(label, total=config.trainer.max_epochs, note="")
             return
         self._progress.remove_task(self._tasks.pop(event.directory))
         self._progress.advance(self._overall)
@@ -98,59 +101,54 @@ class SweepDisplay:
             self._progress.update(task, completed=epoch, note=note)
 
 
-def print_leaderboard(plan: Sweep, options: SweepOptions) -> None:
-    """One table per split, and where everything lies."""
+def print_leaderboards(plan: Sweep, options: SweepOptions) -> None:
+    """One table per split and set of rules, and where everything lies."""
     console = Console(highlight=False)
-    for split in plan.splits:
-        folder = f"-{split.fingerprint}"
-        runs = [run for run in plan.finished_runs if run.directory.parts[-4].endswith(folder)]
-        if not runs:
-            continue
-        rows = leaderboard(runs, options.metric)
-        title = f"{split.dataset}, split {split.fingerprint}: {split.config.protocol}, ties={split.config.ties}"
-        console.print(_table(rows, title + (", SYNTHETIC DATA" if split.synthetic else "")))
-    console.print(
-        "CPU s: of one fit; MB: peak memory; ms: CPU time of a single request, median.\n"
-        f"Results: {options.output}    Page: recascade report {options.output}"
-    )
+    finished, _, _ = records(list(plan.finished_runs))
+    grouped: dict[tuple[str, bool, Rules], list[RunRecord]] = {}
+    for run in finished:
+        data = run.result["data"]
+        grouped.setdefault((data["name"], data["synthetic"], rules_of(run)), []).append(run)
+    for (name, synthetic, rules), runs in grouped.items():
+        console.print(_table(gather(runs), f"{name}{' (SYNTHETIC DATA)' if synthetic else ''}", options.metric))
+        shared = typed_overrides(shared_overrides(runs))
+        if shared:
+            console.print(f"All runs: {shared}")
+        console.print(rules.sentence)
+    console.print("CPU s: of one fit; MB: peak memory; ms: CPU time of a single request, median.")
+    console.print(f"Results: {options.output}    Page: recascade report {options.output}", soft_wrap=True)
 
 
-def _table(rows: list[LeaderboardRow], title: str) -> Table:
-    shared = shared_changes(rows)
-    caption = "all runs: " + " ".join(f"{key}={value}" for key, value in shared.items()) if shared else None
-    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left", box=box.SIMPLE_HEAD)
+def _table(entries: Sequence[Entry], title: str, metric: str) -> Table:
+    metrics = [name for name in dict.fromkeys((metric, *_METRICS)) if any(entry.value(name) for entry in entries)]
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("method", min_width=14, overflow="fold")
-    table.add_column("seeds", justify="right")
-    metrics = [name for name in _COLUMNS if any(name in row.means for row in rows)]
-    for name in [*metrics, "CPU s", "MB", "ms"]:
+    for name in ["seeds", *metrics, "CPU s", "MB", "ms"]:
         table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
+    for entry in rank(entries, metric):
+        changes = (f" {typed_overrides({key: value})}" for key, value in entry.changes.items())
         table.add_row(
-            _name(row, shared),
-            str(len(row.seeds)),
-            *(_mean(row, name) for name in metrics),
-            f"{row.fit_cpu_seconds:.1f}",
-            f"{row.peak_memory_bytes / 1e6:.0f}",
-            "" if row.latency_p50 is None else f"{row.latency_p50:.2f}",
+            "\n".join([entry.name, *changes]),
+            str(len(entry.seeds)),
+            *(_mean(entry, name) for name in metrics),
+            _cost(entry, "fit_cpu_seconds", 1, 1),
+            _cost(entry, "peak_memory_bytes", 1e-6, 0),
+            _cost(entry, "latency_p50", 1, 2),
         )
     return table
 
 
-def _name(row: LeaderboardRow, shared: Mapping[str, Any]) -> str:
-    """Method and variant, and below it what sets this row apart."""
-    first = row.method if row.variant == "default" else f"{row.method} {row.variant}"
-    return "\n".join([first, *(f" {key}={value}" for key, value in row.changes.items() if key not in shared)])
-
-
-def _mean(row: LeaderboardRow, metric: str) -> str:
-    if metric not in row.means:
+def _mean(entry: Entry, metric: str) -> str:
+    value = entry.value(metric)
+    if value is None:
         return ""
-    deviation = row.deviations[metric]
-    return f"{row.means[metric]:.4f}" + ("" if deviation is None else f" ±{deviation:.4f}".replace("±0.", "±."))
+    deviation = "" if value.deviation is None else f" ±{value.deviation:.4f}".replace("±0.", "±.")
+    return f"{value.mean:.4f}{deviation}"
 
 
-def _label(directory: Path) -> str:
-    return " ".join(directory.parts[-3:])
+def _cost(entry: Entry, name: str, factor: float, digits: int) -> str:
+    value = entry.cost.get(name)
+    return "" if value is None else f"{value.mean * factor:.{digits}f}"
 
 
 def _last_of_curves(path: Path) -> tuple[int, str]:

@@ -85,7 +85,7 @@ def sweep(configs: Sequence[RunConfig], options: SweepOptions) -> int:
     """
     from recascade.bench.runner import LocalRunner, available_cores
     from recascade.bench.sweep import compute, lay_out
-    from recascade.cli.display import SweepDisplay, print_leaderboard
+    from recascade.cli.display import SweepDisplay, print_leaderboards
 
     plan = lay_out(configs, options.output, lambda data: click.echo(f"Preparing {data} …", err=True))
     jobs = options.jobs or (1 if _has_gpu() else available_cores())
@@ -103,7 +103,7 @@ def sweep(configs: Sequence[RunConfig], options: SweepOptions) -> int:
             click.echo(_how_to_go_on(plan), err=True)
             return _INTERRUPTED
     if plan.finished_runs:
-        print_leaderboard(plan, options)
+        print_leaderboards(plan, options)
     for directory, problem in display.failures.items():
         click.secho(f"Failed: {directory}: {problem}", fg="red", err=True)
     return 1 if display.failures else 0
