@@ -8,19 +8,24 @@ from pathlib import Path
 
 import pytest
 
+from recascade.cli.main import COMMANDS
+
 SOURCE = Path(__file__).resolve().parents[2] / "shared" / "src"
 HEAVY = {"torch", "lightning", "polars", "pyarrow", "numpy", "scipy", "pandas"}
+PATTERNS = (
+    "recascade/**/*config.py",
+    "recascade/**/__init__.py",
+    "recascade/*/method.py",
+    "recascade/bench/registry.py",
+    "recascade/data/split_manifest.py",
+)
 LIGHT = sorted(
-    ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
-    for pattern in (
-        "recascade/**/*config.py",
-        "recascade/**/__init__.py",
-        "recascade/cli/*.py",
-        "recascade/*/method.py",
-        "recascade/bench/registry.py",
-        "recascade/data/split_manifest.py",
-    )
-    for path in SOURCE.glob(pattern)
+    {
+        ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
+        for pattern in PATTERNS
+        for path in SOURCE.glob(pattern)
+    }
+    | {f"recascade.cli.{name}" for name in COMMANDS}
 )
 
 
