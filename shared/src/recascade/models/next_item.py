@@ -62,6 +62,11 @@ class InnerProductRetriever:
         self.popularity = popularity
         self._item_vectors: Tensor | None = None
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies, and wants its requests."""
+        return next(cast(nn.Module, self.model).parameters()).device
+
     @torch.inference_mode()
     def retrieve(
         self, context: Context, k: int, *, exclude_seen: bool = False, candidates: Tensor | None = None

@@ -80,7 +80,9 @@ class HSTULayer(nn.Module):
         projected = silu(self.project(self.norm(events)))
         widths = [value_width, value_width, attention_width, attention_width]
         gate, value, query, key = torch.split(projected, widths, dim=1)
-        query, key, value = (tensor.reshape(len(events), self.heads, -1) for tensor in (query, key, value))
+        query, key, value = (
+            tensor.reshape(len(events), self.heads, tensor.shape[1] // self.heads) for tensor in (query, key, value)
+        )
         attended = pointwise_attention(
             query, key, value, layout, position_bias=self.position_bias, time_bias=self.time_bias, buckets=buckets
         ).flatten(1)

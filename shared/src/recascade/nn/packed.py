@@ -86,9 +86,9 @@ class PackedLayout:
         return cls(offsets, lengths, rows, positions, longest, groups, order, slots, places)
 
     @property
-    def last_events(self) -> Tensor:
-        """int64 ``[B]``, the newest event of each sequence; meaningless (an index of a neighbour) where it is empty."""
-        return self.offsets[1:] - 1
+    def width(self) -> int:
+        """Width of the widest rectangle, 0 where there is none; never less than ``longest``."""
+        return self.groups[0].width if self.groups else 0
 
     def pad(self, packed: Tensor) -> Tensor:
         """``[T, ...]`` events to ``[S, ...]`` slots. Pads hold copies that carry no gradient."""

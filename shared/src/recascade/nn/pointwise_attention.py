@@ -87,8 +87,7 @@ class _PointwiseAttention(torch.autograd.Function):
         queries, keys, values = (layout.rectangles(tensor) for tensor in padded)
         attended = torch.empty_like(padded[2])
         outputs = layout.rectangles(attended)
-        distances = _distance_matrix(layout.longest, query.device)
-        by_distance = None if position_bias is None else position_bias[distances]
+        by_distance = None if position_bias is None else position_bias[_distances(layout.width, position_bias)]
         kept: list[Tensor] = []
         heads = query.shape[1]
         for number, tile in enumerate(tiles(layout, heads, query.device)):
@@ -115,7 +114,7 @@ class _PointwiseAttention(torch.autograd.Function):
             layout.rectangles(tensor) for tensor in (padded_query, padded_key, padded_value, padded_gradient)
         )
         query_gradients, key_gradients, value_gradients = (layout.rectangles(tensor) for tensor in grown)
-        by_distance = gradients[0].new_zeros(layout.longest, layout.longest)
+        by_distance = gradients[0].new_zeros(layout.width, layout.width)
         time_gradient = None if time_bias is None else torch.zeros_like(time_bias)
         heads = padded_query.shape[1]
         for number, tile in enumerate(tiles(layout, heads, padded_query.device)):
@@ -133,14 +132,16 @@ class _PointwiseAttention(torch.autograd.Function):
                 time_gradient += torch.bincount(places, errors.flatten(), len(time_gradient)).to(errors.dtype)
         position_gradient = None
         if position_bias is not None:
-            distances = _distance_matrix(layout.longest, position_bias.device)
-            position_gradient = torch.zeros_like(position_bias)
-            position_gradient.index_add_(0, distances.flatten(), by_distance.flatten())
+            distances = _distances(layout.width, position_bias).flatten()
+            position_gradient = torch.zeros_like(position_bias).index_add_(0, distances, by_distance.flatten())
         packed = (gradient.index_select(0, layout.places) for gradient in grown)
         return (*packed, position_gradient, time_gradient, None, None, None)
 
 
-def _distance_matrix(length: int, device: torch.device) -> Tensor:
-    """int64 ``[length, length]``: positions from the key (column) to the query (row); 0 for later keys."""
-    steps = torch.arange(length, device=device)
-    return (steps[:, None] - steps[None, :]).clamp_(min=0)
+def _distances(width: int, position_bias: Tensor) -> Tensor:
+    """int64 ``[width, width]``: positions from the key (column) to the query (row).
+
+    Later keys and pads beyond the last position, which no real event sees, get the nearest distance that has a bias.
+    """
+    steps = torch.arange(width, device=position_bias.device)
+    return (steps[:, None] - steps[None, :]).clamp_(min=0, max=len(position_bias) - 1)

@@ -31,7 +31,7 @@ class _TiledAttention(torch.autograd.Function):
         queries, keys, values = (layout.rectangles(tensor) for tensor in padded)
         attended = torch.empty_like(padded[0])
         outputs = layout.rectangles(attended)
-        hidden = torch.full((layout.longest, layout.longest), -torch.inf, dtype=query.dtype).triu_(1)
+        hidden = torch.full((layout.width, layout.width), -torch.inf, dtype=query.dtype).triu_(1)
         kept: list[Tensor] = []
         for tile in tiles(layout, heads, query.device):
             mask = hidden[tile.first : tile.last, : tile.last]

@@ -90,9 +90,9 @@ class TransformerBlock(nn.Module):
     def _attention(
         self, queries: Tensor, events: Tensor, layout: PackedLayout, rate: float, cache: KeyValueCache | None
     ) -> Tensor:
-        size = events.shape[0]
-        query = self.query(queries).view(size, self.heads, -1)
-        key, value = self.key_value(events).view(size, 2, self.heads, -1).unbind(1)
+        size, dimension = events.shape
+        query = self.query(queries).view(size, self.heads, dimension // self.heads)
+        key, value = self.key_value(events).view(size, 2, self.heads, dimension // self.heads).unbind(1)
         if cache is None:
             attended = causal_attention(query, key, value, layout, dropout=rate)
         else:

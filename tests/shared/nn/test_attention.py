@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from recascade.nn.attention import causal_attention
+from recascade.nn.packed import PackedLayout
+
+LENGTHS = [3, 0, 170, 1, 16, 17, 2, 60, 2, 130]
+
+
+def offsets_of(lengths: list[int]) -> Tensor:
+    return torch.tensor([0, *lengths]).cumsum(0)
+
+
+def by_sequence(query: Tensor, key: Tensor, value: Tensor, offsets: Tensor) -> Tensor:
+    """The definition: every sequence for itself."""
+    outputs = []
+    for start, end in zip(offsets.tolist(), offsets.tolist()[1:], strict=False):
+        q, k, v = (tensor[start:end].transpose(0, 1) for tensor in (query, key, value))
+        scores = q @ k.transpose(1, 2) / q.shape[-1] ** 0.5
+        later = torch.ones(scores.shape[1:], dtype=torch.bool).triu(1)
+        outputs.append((scores.masked_fill(later, -torch.inf).softmax(-1) @ v).transpose(0, 1))
+    return torch.cat(outputs)
+
+
+@pytest.fixture
+def inputs() -> tuple[Tensor, Tensor, Tensor]:
+    torch.manual_seed(0)
+    events = sum(LENGTHS)
+    query, key, value = (torch.randn(events, 2, 8, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    return query, key, value
+
+
+def test_training_path_equals_the_definition_with_gradients(inputs: tuple[Tensor, Tensor, Tensor]) -> None:
+    offsets = offsets_of(LENGTHS)
+    attended = causal_attention(*inputs, PackedLayout.of(offsets))
+    expected = by_sequence(*inputs, offsets)
+    torch.testing.assert_close(attended, expected)
+    outer = torch.randn_like(expected)
+    for gradient, wanted in zip(
+        torch.autograd.grad(attended, inputs, outer), torch.autograd.grad(expected, inputs, outer), strict=True
+    ):
+        torch.testing.assert_close(gradient, wanted)
+
+
+def test_inference_path_equals_the_definition(inputs: tuple[Tensor, Tensor, Tensor]) -> None:
+    offsets = offsets_of(LENGTHS)
+    with torch.no_grad():
+        attended = causal_attention(*inputs, PackedLayout.of(offsets))
+    torch.testing.assert_close(attended, by_sequence(*inputs, offsets).detach())
+
+
+def test_future_events_change_nothing(inputs: tuple[Tensor, Tensor, Tensor]) -> None:
+    layout = PackedLayout.of(offsets_of([sum(LENGTHS)]))
+    cut = 100
+    before = causal_attention(*inputs, layout)
+    changed = [tensor.detach().clone() for tensor in inputs]
+    for tensor in changed:
+        tensor[cut:] = 7.0
+    after = causal_attention(*(tensor.requires_grad_() for tensor in changed), layout)
+    assert torch.equal(before[:cut], after[:cut])
+    assert not torch.allclose(before[cut:], after[cut:])
+
+
+def test_gradient_with_dropped_weights_is_that_of_the_same_draw() -> None:
+    layout = PackedLayout.of(offsets_of([3, 0, 17]))
+    tensors = [torch.randn(20, 2, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+
+    def attend(*arguments: Tensor) -> Tensor:
+        torch.manual_seed(5)
+        return causal_attention(*arguments, layout, dropout=0.3)
+
+    assert torch.autograd.gradcheck(attend, tensors)
+
+
+def test_dropped_weights_keep_the_expectation() -> None:
+    torch.manual_seed(0)
+    layout = PackedLayout.of(offsets_of([8] * 400))
+    query, key = (torch.randn(8, 1, 4).repeat(400, 1, 1).requires_grad_() for _ in range(2))
+    value = torch.ones(3200, 1, 1)
+    attended = causal_attention(query, key, torch.cat([value] * 4, dim=2), layout, dropout=0.25)
+    assert attended.std() > 0.1
+    assert abs(float(attended.detach().mean()) - 1.0) < 0.02
+
+
+def test_fused_kernel_agrees_where_lengths_are_equal() -> None:
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(6 * 20, 2, 8, requires_grad=True) for _ in range(3))
+    attended = causal_attention(query, key, value, PackedLayout.of(offsets_of([20] * 6)))
+    q, k, v = (tensor.view(6, 20, 2, 8).transpose(1, 2) for tensor in (query, key, value))
+    expected = scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(120, 2, 8)
+    torch.testing.assert_close(attended, expected)

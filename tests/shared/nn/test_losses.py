@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn.functional import cross_entropy, logsigmoid
+
+from recascade.nn.losses import binary_cross_entropy, full_softmax, sampled_softmax
+
+
+def leaf(*shape: int, dtype: torch.dtype = torch.float64, scale: float = 1.0) -> Tensor:
+    return (torch.randn(*shape, dtype=dtype) * scale).requires_grad_()
+
+
+def assert_same_gradients(loss: Tensor, expected: Tensor, leaves: tuple[Tensor, ...], **tolerance: float) -> None:
+    torch.testing.assert_close(loss, expected, **tolerance)
+    for gradient, wanted in zip(
+        torch.autograd.grad(3 * loss, leaves), torch.autograd.grad(3 * expected, leaves), strict=True
+    ):
+        torch.testing.assert_close(gradient, wanted, **tolerance)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    positions=st.integers(1, 40),
+    items=st.integers(1, 50),
+    chunk=st.one_of(st.none(), st.integers(1, 45)),
+    temperature=st.sampled_from([1.0, 0.05, 2.0]),
+    biased=st.booleans(),
+)
+def test_full_softmax_equals_cross_entropy(
+    positions: int, items: int, chunk: int | None, temperature: float, biased: bool
+) -> None:
+    torch.manual_seed(positions * 50 + items)
+    states, vectors, bias = leaf(positions, 6), leaf(items, 6), leaf(items)
+    targets = torch.randint(0, items, (positions,))
+    loss = full_softmax(states, vectors, targets, bias=bias if biased else None, temperature=temperature, chunk=chunk)
+    expected = cross_entropy(states @ vectors.t() / temperature + (bias if biased else 0), targets)
+    assert_same_gradients(loss, expected, (states, vectors, bias) if biased else (states, vectors))
+
+
+def test_full_softmax_in_single_precision() -> None:
+    torch.manual_seed(0)
+    states, vectors = leaf(300, 16, dtype=torch.float32), leaf(1001, 16, dtype=torch.float32)
+    targets = torch.randint(0, 1001, (300,))
+    loss = full_softmax(states, vectors, targets)
+    exact = cross_entropy(states.double() @ vectors.double().t(), targets)
+    torch.testing.assert_close(loss.double(), exact, rtol=1e-5, atol=1e-6)
+    for gradient, wanted in zip(
+        torch.autograd.grad(loss, (states, vectors)), torch.autograd.grad(exact, (states, vectors)), strict=True
+    ):
+        torch.testing.assert_close(gradient, wanted.float(), rtol=1e-4, atol=1e-7)
+
+
+def test_states_with_several_targets_equal_repeated_states() -> None:
+    torch.manual_seed(0)
+    states, vectors, bias = leaf(11, 4), leaf(30, 4), leaf(30)
+    owners = torch.tensor([0, 0, 0, 2, 3, 3, 3, 3, 9, 10, 10])
+    targets = torch.randint(0, 30, (11,))
+    targets[1] = targets[0]
+    loss = full_softmax(states, vectors, targets, owners=owners, bias=bias, chunk=3)
+    expected = cross_entropy(states[owners] @ vectors.t() + bias, targets)
+    assert_same_gradients(loss, expected, (states, vectors, bias))
+
+
+def test_scores_far_apart_keep_their_loss() -> None:
+    states = torch.tensor([[1.0], [1.0]], requires_grad=True)
+    vectors = torch.tensor([[500.0], [0.0], [-500.0]], requires_grad=True)
+    loss = full_softmax(states, vectors, torch.tensor([2, 0]))
+    torch.testing.assert_close(loss, torch.tensor(500.0))
+    loss.backward()
+    assert torch.isfinite(states.grad).all()
+
+
+def test_without_gradients_the_value_is_the_same() -> None:
+    states, vectors, targets = torch.randn(70, 4), torch.randn(33, 4), torch.randint(0, 33, (70,))
+    with torch.no_grad():
+        value = full_softmax(states.requires_grad_(), vectors, targets)
+    assert not value.requires_grad
+    torch.testing.assert_close(value, full_softmax(states, vectors, targets).detach())
+
+
+def test_only_one_side_may_need_gradients() -> None:
+    states, vectors, targets = leaf(9, 4), torch.randn(12, 4, dtype=torch.float64), torch.randint(0, 12, (9,))
+    assert_same_gradients(
+        full_softmax(states, vectors, targets), cross_entropy(states @ vectors.t(), targets), (states,)
+    )
+
+
+def test_autocast_stays_near_single_precision() -> None:
+    torch.manual_seed(0)
+    states, vectors = leaf(64, 16, dtype=torch.float32), leaf(200, 16, dtype=torch.float32)
+    targets = torch.randint(0, 200, (64,))
+    exact = torch.autograd.grad(full_softmax(states, vectors, targets), (states, vectors))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = full_softmax(states, vectors, targets)
+    for gradient, wanted in zip(torch.autograd.grad(loss, (states, vectors)), exact, strict=True):
+        assert gradient.dtype == torch.float32
+        torch.testing.assert_close(gradient, wanted, rtol=0.1, atol=2e-3)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_sampled_softmax_equals_cross_entropy_over_candidates(shared: bool) -> None:
+    torch.manual_seed(0)
+    states, positives = leaf(8, 5), leaf(8, 5)
+    negatives = leaf(6, 5) if shared else leaf(8, 6, 5)
+    log_q_positive = torch.rand(8, dtype=torch.float64).log()
+    log_q_negative = torch.rand(6 if shared else (8, 6), dtype=torch.float64).log()
+    collisions = torch.rand(8, 6) < 0.2
+    loss = sampled_softmax(
+        states,
+        positives,
+        negatives,
+        log_q_positive=log_q_positive,
+        log_q_negative=log_q_negative,
+        collisions=collisions,
+        temperature=0.5,
+    )
+    every = negatives.expand(8, 6, 5) if shared else negatives
+    scores = torch.einsum("pd,pnd->pn", states, every) / 0.5 - log_q_negative
+    scores = scores.masked_fill(collisions, -torch.inf)
+    first = (states * positives).sum(1) / 0.5 - log_q_positive
+    expected = cross_entropy(torch.cat([first[:, None], scores], 1), torch.zeros(8, dtype=torch.int64))
+    assert_same_gradients(loss, expected, (states, positives, negatives))
+
+
+def test_log_q_correction_estimates_the_full_softmax() -> None:
+    torch.manual_seed(0)
+    items, positions = 200, 4
+    states, vectors = torch.randn(positions, 4), torch.randn(items, 4)
+    targets = torch.randint(0, items, (positions,))
+    shares = torch.rand(items) + 0.05
+    shares /= shares.sum()
+    drawn = torch.multinomial(shares, 200_000, replacement=True)
+    negatives = vectors[drawn]
+    # With the expected count of a draw instead of its probability, the sum over draws estimates the sum over all items.
+    log_counts = (shares * len(drawn)).log()
+    value = sampled_softmax(
+        states, vectors[targets], negatives, log_q_negative=log_counts[drawn], collisions=targets[:, None] == drawn
+    )
+    torch.testing.assert_close(value, cross_entropy(states @ vectors.t(), targets), rtol=0.01, atol=0.01)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_binary_cross_entropy_is_the_papers_formula(shared: bool) -> None:
+    torch.manual_seed(0)
+    states, positives = leaf(8, 5), leaf(8, 5)
+    negatives = leaf(3, 5) if shared else leaf(8, 3, 5)
+    collisions = torch.rand(8, 3) < 0.3
+    loss = binary_cross_entropy(states, positives, negatives, collisions=collisions)
+    scores = torch.einsum("pd,pnd->pn", states, negatives.expand(8, 3, 5))
+    rejected = (logsigmoid(-scores) * ~collisions).sum(1)
+    expected = -(logsigmoid((states * positives).sum(1)) + rejected).mean()
+    assert_same_gradients(loss, expected, (states, positives, negatives))
