@@ -152,8 +152,8 @@ def evaluation_loader(
         workers: loader processes; 0 assembles in this one.
     """
     rank, world_size = place_of(data_module)
-    starts = range(rank * batch_rows, len(rows), world_size * batch_rows)
-    batches = _PlannedBatches(assemble, [rows[start : start + batch_rows] for start in starts])
+    rows = rows[rank::world_size]
+    batches = _PlannedBatches(assemble, [rows[start : start + batch_rows] for start in range(0, len(rows), batch_rows)])
     return DataLoader(batches, batch_size=None, num_workers=workers)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import lightning.pytorch as L
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.profilers import Profiler
+from lightning.pytorch.strategies import DDPStrategy
 
 from recascade.training.checkpoints import Interrupted, ResumePoint, SafeCheckpointIO
 from recascade.training.config import TrainerConfig
@@ -40,7 +41,7 @@ class FitResult:
         tokens: events that went through the model.
         targets: predictions that were trained on.
         seconds: wall time, validation included.
-        cpu_seconds: CPU time likewise.
+        cpu_seconds: CPU time likewise, of the first process where several train together.
         targets_per_second: targets / seconds.
     """
 
@@ -107,11 +108,11 @@ def fit(
         best_value=selection.best_value,
         epochs=lightning.current_epoch,
         steps=lightning.global_step,
-        tokens=meter.events,
-        targets=meter.targets,
+        tokens=meter.total["events"],
+        targets=meter.total["targets"],
         seconds=meter.seconds,
         cpu_seconds=meter.cpu_seconds,
-        targets_per_second=meter.targets / meter.seconds,
+        targets_per_second=meter.total["targets"] / meter.seconds,
     )
 
 
@@ -119,7 +120,10 @@ def _lightning_trainer(trainer: TrainerConfig, directory: Path, callbacks: list[
     loggers: list[Logger] = [CurvesLogger(directory / CURVES)]
     if trainer.tensorboard:
         loggers.append(TensorBoardLogger(directory, name="", version="tensorboard"))
+    # Buffers hold facts of the data, the same on every rank; sending them around at each step would be waste.
+    strategy = DDPStrategy(broadcast_buffers=False) if trainer.devices > 1 else "auto"
     return L.Trainer(
+        strategy=strategy,
         accelerator=trainer.accelerator,
         devices=trainer.devices,
         precision=trainer.precision,  # type: ignore[arg-type]

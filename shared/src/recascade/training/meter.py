@@ -45,6 +45,7 @@ class Meter(L.Callback):
         self.every = every
         self.events = 0
         self.targets = 0
+        self.total = {"events": 0, "targets": 0}
         self.loss = float("nan")
         self.targets_per_second = 0.0
         self._buffer: Tensor | None = None
@@ -144,22 +145,37 @@ class Meter(L.Callback):
         self._pending = 0
         self._line = (now, self.events, self.targets)
 
-    def state_dict(self) -> dict[str, Any]:
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Add up over the ranks."""
+        self._add_up(trainer)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Totals, and the losses that no line has reported yet."""
-        return {
-            "events": self.events,
-            "targets": self.targets,
+        self._add_up(trainer)
+        losses = torch.zeros(0) if self._buffer is None else self._buffer[: self._pending].cpu()
+        checkpoint["meter"] = {
+            **self.total,
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
-            "losses": torch.zeros(0) if self._buffer is None else self._buffer[: self._pending].cpu(),
+            "losses": losses,
         }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Take up the totals."""
-        self.events, self.targets = state_dict["events"], state_dict["targets"]
-        self._earlier = {name: state_dict[name] for name in self._earlier}
-        self._earlier_losses = state_dict["losses"]
-        self._pending = len(state_dict["losses"])
+        state = checkpoint["meter"]
+        self.total = {name: state[name] for name in self.total}
+        self._earlier = {name: state[name] for name in self._earlier}
+        self._earlier_losses = state["losses"]
+        self._pending = len(state["losses"])
+
+    def _add_up(self, trainer: L.Trainer) -> None:
+        """Move the counts of all ranks since the last time into the totals."""
+        counts = torch.tensor([self.events, self.targets], device=trainer.strategy.root_device)
+        events, targets = trainer.strategy.reduce(counts, reduce_op="sum").tolist()
+        self.total["events"] += events
+        self.total["targets"] += targets
+        self._line = (self._line[0], self._line[1] - self.events, self._line[2] - self.targets)
+        self.events = self.targets = 0
 
 
 def cpu_seconds() -> float:

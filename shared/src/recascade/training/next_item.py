@@ -68,6 +68,8 @@ class NextItemModule(L.LightningModule):
     def training_step(self, batch: NextItemBatch, batch_idx: int) -> Tensor:
         """The mean loss over the batch's targets."""
         states = self._states(batch.context)
+        # Mixed precision gives half-precision states, but a sum over a catalogue needs single precision.
+        states = states.to(torch.promote_types(states.dtype, torch.float32))
         if len(batch.positions) < len(states):
             states = states.index_select(0, batch.positions)
         if self.loss.name == "full_softmax":
