@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from recascade.errors import ConfigurationError, did_you_mean
@@ -89,9 +90,7 @@ class TransitionSimilarityConfig:
 
     def check(self) -> None:
         """Refuse values that cannot work."""
-        known = ("last", "last-two")
-        if self.sources not in known:
-            raise ConfigurationError(f"model.sources is {self.sources!r}.{did_you_mean(self.sources, known)}")
+        _one_of("model.sources", self.sources, ("last", "last-two"))
         _at_least("model.edge_weight", self.edge_weight, 0)
 
 
@@ -105,6 +104,9 @@ class SASRecConfig:
         heads: attention heads; 1 as in the paper.
         max_length: events of a history that are read; 50 as in the paper for Amazon (200 for MovieLens-1M).
         dropout: rate on the input and inside the blocks; 0.2 as in the paper for MovieLens-1M (0.5 for sparse data).
+        order: of the layers in a block; ``release`` as in the authors' code, or ``pre_norm`` as in the paper's text.
+        positions: counted ``from_start`` of what is read, or ``from_end``, as left-padding peers do.
+        output_projection: join the heads by a matrix, as re-implementations do (the authors' code: no).
         windows: train on the ``last`` ``max_length`` + 1 events of a user, as the paper does, or on all in ``chunks``.
         loss: what is minimised; the full softmax by default (the paper: binary cross-entropy with one negative).
     """
@@ -114,6 +116,9 @@ class SASRecConfig:
     heads: int = 1
     max_length: int = 50
     dropout: float = 0.2
+    order: str = "release"
+    positions: str = "from_start"
+    output_projection: bool = True
     windows: str = "last"
     loss: LossConfig = field(default_factory=LossConfig)
 
@@ -121,6 +126,8 @@ class SASRecConfig:
         """Refuse values that cannot work."""
         _check_sequence_model(self.dimension, self.max_length, self.dropout, self.windows, self.loss)
         _check_blocks(self.dimension, self.blocks, self.heads)
+        _one_of("model.order", self.order, ("release", "pre_norm"))
+        _one_of("model.positions", self.positions, ("from_start", "from_end"))
 
 
 @dataclass
@@ -129,12 +136,18 @@ class HSTUConfig:
 
     Attributes:
         dimension: width of item vectors and states; 64.
-        blocks: HSTU blocks; 2.
+        blocks: HSTU layers; 2.
         heads: heads of the pointwise attention; 1.
         max_length: events of a history that are read; 50.
-        dropout: rate on the input and inside the blocks; 0.2.
+        dropout: rate on the input and inside the layers; 0.2.
+        position_bias: learn a bias for each distance in positions, as the release does.
+        time_buckets: learn a bias for each of this many buckets of time differences; 128 as the release. Without effect
+            where the data have no times.
+        normaliser: divide the attention by ``max_length``, as the release does, or by the number of ``visible`` events.
+        output: ``layer_norm`` of the last state, or ``unit_length`` of states and items, as the release does with a
+            temperature of 0.05.
         windows: train on the ``last`` ``max_length`` + 1 events of a user or on all of them in ``chunks``.
-        loss: what is minimised; the full softmax by default.
+        loss: what is minimised; the full softmax by default (the release: sampled softmax).
     """
 
     dimension: int = 64
@@ -142,6 +155,10 @@ class HSTUConfig:
     heads: int = 1
     max_length: int = 50
     dropout: float = 0.2
+    position_bias: bool = True
+    time_buckets: int = 128
+    normaliser: str = "max_length"
+    output: str = "layer_norm"
     windows: str = "last"
     loss: LossConfig = field(default_factory=LossConfig)
 
@@ -149,6 +166,9 @@ class HSTUConfig:
         """Refuse values that cannot work."""
         _check_sequence_model(self.dimension, self.max_length, self.dropout, self.windows, self.loss)
         _check_blocks(self.dimension, self.blocks, self.heads)
+        _at_least("model.time_buckets", self.time_buckets, 0)
+        _one_of("model.normaliser", self.normaliser, ("max_length", "visible"))
+        _one_of("model.output", self.output, ("layer_norm", "unit_length"))
 
 
 @dataclass
@@ -156,18 +176,23 @@ class GRU4RecConfig:
     """GRU4Rec (Hidasi et al., ICLR 2016, arXiv 1511.06939) on whole user histories.
 
     Attributes:
-        dimension: width of item vectors and of the recurrent state; 64 (the paper: 100 to 1000).
+        dimension: width of item vectors; 64.
+        hidden: width of the recurrent state; null for ``dimension`` (the paper: 100 to 1000).
         layers: recurrent layers; 1, the paper's best.
         max_length: events of a history that are read; 50.
-        dropout: rate on the input and between layers; 0.2.
+        dropout: rate on the input and on the states; 0.2.
+        constrained: score items with the vectors that are read, an option of the authors' release; the papers' items
+            have vectors of their own.
         windows: train on the ``last`` ``max_length`` + 1 events of a user or on all of them in ``chunks``.
         loss: what is minimised; the full softmax by default (the paper: TOP1 and BPR over the batch's items).
     """
 
     dimension: int = 64
+    hidden: int | None = None
     layers: int = 1
     max_length: int = 50
     dropout: float = 0.2
+    constrained: bool = True
     windows: str = "last"
     loss: LossConfig = field(default_factory=LossConfig)
 
@@ -175,33 +200,46 @@ class GRU4RecConfig:
         """Refuse values that cannot work."""
         _check_sequence_model(self.dimension, self.max_length, self.dropout, self.windows, self.loss)
         _at_least("model.layers", self.layers, 1)
+        if self.hidden is not None:
+            _at_least("model.hidden", self.hidden, 1)
 
 
 @dataclass
 class DSSMConfig:
-    """DSSM, two towers (Huang et al., CIKM 2013), the user's from recent items and features, the item's from features.
+    """DSSM, two towers (Huang et al., CIKM 2013): the user's from recent items and features, the item's from features.
 
     Attributes:
-        dimension: width of both towers' output; 64.
-        max_length: events of a history that are read; 50.
-        dropout: rate inside the towers; 0.2.
+        dimension: width of the common space; 64 (the paper: 128).
+        hidden: widths of the towers' hidden layers; one of 128 (the paper: two of 300).
+        recent: latest events that the user tower averages; 20.
+        max_length: events of a history that are read in training; 50.
+        dropout: rate inside the user tower; 0.2.
         item_features: read the features of items beside their identity.
         user_features: read the features of users.
+        user_identity: give each user of training a vector of its own.
+        similarity: ``inner_product``, or ``cosine`` as in the paper, which wants a temperature of about 0.05.
         windows: train on the ``last`` ``max_length`` + 1 events of a user or on all of them in ``chunks``.
         loss: what is minimised; the full softmax by default.
     """
 
     dimension: int = 64
+    hidden: list[int] = field(default_factory=lambda: [128])
+    recent: int = 20
     max_length: int = 50
     dropout: float = 0.2
     item_features: bool = True
     user_features: bool = True
+    user_identity: bool = False
+    similarity: str = "inner_product"
     windows: str = "last"
     loss: LossConfig = field(default_factory=LossConfig)
 
     def check(self) -> None:
         """Refuse values that cannot work."""
         _check_sequence_model(self.dimension, self.max_length, self.dropout, self.windows, self.loss)
+        _at_least("model.recent", self.recent, 1)
+        _at_least("model.hidden", min(self.hidden, default=1), 1)
+        _one_of("model.similarity", self.similarity, ("inner_product", "cosine"))
 
 
 def _check_sequence_model(dimension: int, max_length: int, dropout: float, windows: str, loss: LossConfig) -> None:
@@ -209,9 +247,7 @@ def _check_sequence_model(dimension: int, max_length: int, dropout: float, windo
     _at_least("model.max_length", max_length, 1)
     if not 0 <= dropout < 1:
         raise ConfigurationError(f"model.dropout is {dropout}; it must be at least 0 and below 1.")
-    known = ("last", "chunks")
-    if windows not in known:
-        raise ConfigurationError(f"model.windows is {windows!r}.{did_you_mean(windows, known)}")
+    _one_of("model.windows", windows, ("last", "chunks"))
     loss.check()
 
 
@@ -222,6 +258,11 @@ def _check_blocks(dimension: int, blocks: int, heads: int) -> None:
         raise ConfigurationError(
             f"model.dimension is {dimension} and model.heads is {heads}; the dimension must be a multiple of the heads."
         )
+
+
+def _one_of(key: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ConfigurationError(f"{key} is {value!r}.{did_you_mean(value, known)}")
 
 
 def _at_least(key: str, value: float, least: float) -> None:

@@ -118,7 +118,15 @@ HSTU = Method(
     summary="pointwise gated attention over the history, with relative times",
     config=config.HSTUConfig,
     fit="recascade.baselines.neural:fit_hstu",
-    variants={"default": {}, "sampled-softmax": {"loss.name": "sampled_softmax"}},
+    variants={
+        "default": {},
+        "release": {
+            "output": "unit_length",
+            "loss.name": "sampled_softmax",
+            "loss.negatives": 128,
+            "loss.temperature": 0.05,
+        },
+    },
     baselines=(*_FLOORS, "sasrec"),
     axes=_SEQUENCE_AXES | {"blocks": (1, 2, 4), "heads": (1, 2, 4)},
     source="Zhai et al., ICML 2024, arXiv 2402.17152",

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from typing import cast
 
+import numpy as np
 import torch
+from torch import nn
 
 from recascade.baselines import config
 from recascade.contracts.method import FIT_FILE, Experiment
 from recascade.data.next_item import NextItemData, Windows, training_counts
 from recascade.files import write_json
+from recascade.models.dssm import DSSM, Similarity
+from recascade.models.gru4rec import GRU4Rec
+from recascade.models.hstu import HSTU, Output
 from recascade.models.next_item import InnerProductRetriever, NextItemModel
-from recascade.models.sasrec import SASRec
+from recascade.models.sasrec import Positions, SASRec
+from recascade.nn.hstu import Normaliser
+from recascade.nn.transformer import LayerOrder
 from recascade.training.config import LossConfig
 from recascade.training.fit import fit
 from recascade.training.next_item import NextItemModule
@@ -28,13 +35,72 @@ def fit_sasrec(experiment: Experiment) -> InnerProductRetriever:
         heads=settings.heads,
         max_length=settings.max_length,
         dropout=settings.dropout,
+        order=cast(LayerOrder, settings.order),
+        positions=cast(Positions, settings.positions),
+        output_projection=settings.output_projection,
     )
     return _train(model, settings.loss, settings.windows, experiment)
 
 
-def _train(model: torch.nn.Module, loss: LossConfig, windows: str, experiment: Experiment) -> InnerProductRetriever:
+def fit_hstu(experiment: Experiment) -> InnerProductRetriever:
+    """Train HSTU."""
+    settings: config.HSTUConfig = experiment.config
+    has_times = bool(np.asarray(experiment.data.events.timestamps).any())
+    torch.manual_seed(experiment.seed)
+    model = HSTU(
+        len(experiment.data.items),
+        dimension=settings.dimension,
+        blocks=settings.blocks,
+        heads=settings.heads,
+        max_length=settings.max_length,
+        dropout=settings.dropout,
+        position_bias=settings.position_bias,
+        time_buckets=settings.time_buckets if has_times else 0,
+        normaliser=cast(Normaliser, settings.normaliser),
+        output=cast(Output, settings.output),
+    )
+    return _train(model, settings.loss, settings.windows, experiment)
+
+
+def fit_gru4rec(experiment: Experiment) -> InnerProductRetriever:
+    """Train GRU4Rec."""
+    settings: config.GRU4RecConfig = experiment.config
+    torch.manual_seed(experiment.seed)
+    model = GRU4Rec(
+        len(experiment.data.items),
+        dimension=settings.dimension,
+        hidden=settings.hidden,
+        layers=settings.layers,
+        max_length=settings.max_length,
+        dropout=settings.dropout,
+        constrained=settings.constrained,
+    )
+    return _train(model, settings.loss, settings.windows, experiment)
+
+
+def fit_dssm(experiment: Experiment) -> InnerProductRetriever:
+    """Train the two towers."""
+    settings: config.DSSMConfig = experiment.config
+    data = experiment.data
+    torch.manual_seed(experiment.seed)
+    model = DSSM(
+        len(data.items),
+        dimension=settings.dimension,
+        hidden=settings.hidden,
+        recent=settings.recent,
+        max_length=settings.max_length,
+        dropout=settings.dropout,
+        item_features=data.item_features if settings.item_features else None,
+        user_features=data.user_features if settings.user_features else None,
+        users=len(data.users) if settings.user_identity else 0,
+        similarity=cast(Similarity, settings.similarity),
+    )
+    return _train(model, settings.loss, settings.windows, experiment)
+
+
+def _train(model: nn.Module, loss: LossConfig, windows: str, experiment: Experiment) -> InnerProductRetriever:
+    """Train on the next items, leave the facts of the training in the run directory, and serve the best weights."""
     next_item_model = cast(NextItemModel, model)
-    popularity = torch.from_numpy(training_counts(experiment.data))
     module = NextItemModule(model, experiment.data, loss, experiment.trainer, exclude_seen=experiment.exclude_seen)
     batches = NextItemData(
         experiment.data,
@@ -53,4 +119,6 @@ def _train(model: torch.nn.Module, loss: LossConfig, windows: str, experiment: E
         "fit_cpu_seconds": result.cpu_seconds,
     }
     write_json(experiment.directory / FIT_FILE, facts)
-    return InnerProductRetriever(next_item_model, popularity)
+    if torch.cuda.is_available() and experiment.trainer.accelerator in ("auto", "gpu", "cuda"):
+        model.to("cuda")
+    return InnerProductRetriever(next_item_model, torch.from_numpy(training_counts(experiment.data)))

@@ -22,7 +22,10 @@ class TopK(NamedTuple):
 
 @runtime_checkable
 class Retriever(Protocol):
-    """Anything that recommends from the whole catalogue: popularity, a two-tower model, a generator behind a search."""
+    """Anything that recommends from the whole catalogue: popularity, a two-tower model, a generator behind a search.
+
+    One that computes elsewhere than on the CPU has an attribute ``device``, where it wants its requests.
+    """
 
     def retrieve(
         self, context: Context, k: int, *, exclude_seen: bool = False, candidates: Tensor | None = None
