@@ -97,8 +97,8 @@ def test_every_table_of_results_is_followed_by_its_rules(everything: Path) -> No
         assert tables, section
     for fingerprint, ties in (("3f9a1c07d2e845b6", "shuffle"), ("0123456789abcdef", "file")):
         rules = (
-            f"Split {fingerprint} · ties: {ties} · last-basket · filter: users with at least 5 events, items with at "
-            "least 5 events · cold items: miss · catalogue: training · seen items: may be recommended · full ranking"
+            f"Split {fingerprint} · ties: {ties} · last-basket · filter: events per user ≥ 5, events per item ≥ 5 · "
+            "cold items: miss · catalogue: training · seen items: may be recommended · full ranking"
         )
         leaderboards = page.count(f"on split {fingerprint}</caption>")
         assert leaderboards == 9, "one for each of three metrics and three cutoffs"

@@ -142,7 +142,8 @@ def interval_zero(scale: Scale) -> Markup:
 
 def interval_axis(scale: Scale) -> Markup:
     """Tick values of a column of intervals, for its head."""
-    ticks = linear_ticks(scale.low, scale.high, most=4)
+    # A tick at the very end would run into the heading of the next column.
+    ticks = [tick for tick in linear_ticks(scale.low, scale.high, most=4) if 9.0 < scale.position(tick) < 91.0]
     texts = [
         Markup('<text x="{:.2f}%" y="11" text-anchor="middle">{}</text>').format(scale.position(tick), text)
         for tick, text in zip(ticks, _signed_ticks(ticks), strict=True)

@@ -98,6 +98,12 @@ class Entry:
         }
         return {name: value for name, value in values.items() if value is not None}
 
+    @property
+    def latency_clocks(self) -> set[str]:
+        """The clocks that measured latency: ``cpu`` for processor time."""
+        latencies = [run.result["cost"].get("latency_ms") for run in self.runs]
+        return {str(latency.get("clock")) for latency in latencies if latency}
+
     @cached_property
     def simulated(self) -> frozenset[str]:
         """Names of the metrics and costs that a run declares simulated instead of measured."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recascade.bench.report.board import Board
 from recascade.bench.report.comparison import ALPHA, Difference
@@ -108,8 +108,11 @@ def rows(board: Board, metric: str) -> list[Row]:
 
 
 def cost_columns(board: Board) -> list[CostColumn]:
-    """The cost columns for which any shown entry has a value."""
-    return [column for column in COST_COLUMNS if any(column.name in entry.cost for entry in board.shown)]
+    """The cost columns for which any shown entry has a value; latency says which clock measured it, where all agree."""
+    columns = [column for column in COST_COLUMNS if any(column.name in entry.cost for entry in board.shown)]
+    clocks = {clock for entry in board.shown for clock in entry.latency_clocks}
+    unit = "CPU ms" if clocks == {"cpu"} else "ms"
+    return [replace(column, unit=unit) if column.name.startswith("latency") else column for column in columns]
 
 
 def cost_text(entry: Entry, column: CostColumn) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from recascade.bench.report.board import Board, build_board, per_user_metrics
 from recascade.bench.report.entry import entry_name
@@ -11,6 +12,15 @@ from recascade.bench.report.record import RunRecord, records
 from recascade.bench.report.rules import Rules, rules_of
 from recascade.bench.store import find_runs
 from recascade.errors import ConfigurationError, DataError, did_you_mean
+
+
+class Failure(NamedTuple):
+    """Why some seeds of a method have no result."""
+
+    name: str
+    data: str
+    seeds: list[int]
+    error: str
 
 
 @dataclass(frozen=True)
@@ -26,6 +36,15 @@ class Report:
     boards: tuple[Board, ...]
     failed: tuple[RunRecord, ...]
     unfinished: tuple[Path, ...]
+
+    @property
+    def failures(self) -> list[Failure]:
+        """The failed runs, seeds that failed alike together."""
+        seeds: dict[tuple[str, str, str], list[int]] = {}
+        for run in self.failed:
+            key = (entry_name(run), run.result["data"]["name"], run.result["error"])
+            seeds.setdefault(key, []).append(run.result["seed"])
+        return [Failure(name, data, sorted(numbers), error) for (name, data, error), numbers in seeds.items()]
 
 
 def collect(

@@ -9,6 +9,7 @@ from typing import Any
 from recascade.bench.report.formatting import grouped
 from recascade.bench.report.record import RunRecord
 
+SEEN_LEFT_OUT = "left out"
 TIE_RULES = {
     "shuffle": "events of equal time in seeded random order",
     "group": "events of equal time are one set",
@@ -23,9 +24,9 @@ CATALOGUES = {
     "file": "all items of the catalogue file",
 }
 FILTERS = {
-    "user_min_events": "users with at least {} events",
-    "item_min_events": "items with at least {} events",
-    "minimum_history": "evaluated users with at least {} training events",
+    "user_min_events": "events per user ≥ {}",
+    "item_min_events": "events per item ≥ {}",
+    "minimum_history": "training events of a test user ≥ {}",
     "deduplicate": "duplicates: {}",
     "since": "events since {}",
     "until": "events until {}",
@@ -55,6 +56,12 @@ class Rules:
     catalogue: str
     seen_items: str
     ranking: str
+
+    @property
+    def title(self) -> str:
+        """What tells the leaderboards of one data set apart at a glance."""
+        seen = ", seen items left out" if self.seen_items == SEEN_LEFT_OUT else ""
+        return f"{self.protocol}, ties {self.ties}{seen}"
 
     @property
     def sentence(self) -> str:
@@ -95,7 +102,7 @@ def rules_of(run: RunRecord) -> Rules:
         filters=describe_filters(split.get("filters") or {}),
         cold_items=split["cold_items"],
         catalogue=split["catalogue"],
-        seen_items="left out" if evaluation.get("exclude_seen") else "may be recommended",
+        seen_items=SEEN_LEFT_OUT if evaluation.get("exclude_seen") else "may be recommended",
         ranking=describe_ranking(evaluation),
     )
 
@@ -104,7 +111,7 @@ def describe_filters(filters: Mapping[str, Any]) -> str:
     """The filters that are on, in words.
 
     >>> describe_filters({"user_min_events": 5, "item_min_events": 0})
-    'users with at least 5 events'
+    'events per user ≥ 5'
     """
     on = {name: value for name, value in filters.items() if value not in (None, 0, False, "", "none", "off")}
     return (

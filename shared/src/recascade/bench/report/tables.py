@@ -67,8 +67,8 @@ def markdown(report: Report, title: str) -> str:
         parts.append("## Failed runs")
         parts.append(
             "\n".join(
-                f"- {run.result['method']}, seed {run.result['seed']}: {_cell(str(run.result['error']))}"
-                for run in report.failed
+                f"- {failure.name}, seed {', '.join(map(str, failure.seeds))}: {_cell(failure.error)}"
+                for failure in report.failures
             )
         )
     return "\n\n".join(parts) + "\n"
@@ -124,7 +124,7 @@ def _board(board: Board) -> list[str]:
         lines.append(cells)
     synthetic = " (synthetic data)" if board.data["synthetic"] else ""
     parts = [
-        f"## {board.data['name']}, {board.rules.protocol}, ties {board.rules.ties}{synthetic}",
+        f"## {board.data['name']}, {board.rules.title}{synthetic}",
         leaderboard.headline(board, metric),
         _table(heads, lines, left=2),
         _note(board, MARKS),
