@@ -130,7 +130,7 @@ def build_features(table: pl.DataFrame, key: str, ids: pl.Series, trained: NDArr
                 multi_valued.append(feature)
         elif _is_category(seen, dtype):
             codes, cardinality = _categories(column.cast(pl.String), seen.cast(pl.String))
-            if cardinality > 2 or (cardinality == 2 and (codes == 0).any()):
+            if cardinality > 2:
                 categorical[name] = codes, cardinality
         elif dtype.is_numeric():
             values = _standardised(column, seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -176,7 +177,7 @@ def write_filtered(dataset: Dataset, config: SplitConfig, destination: Path) -> 
             "source": f"{dataset.name} ({dataset.fingerprint[:16]})",
             "terms": dataset.terms,
             "synthetic": dataset.synthetic,
-            "filters": config.filters,
+            "filters": replace(config, minimum_history=0).filters,
             "counts": counts,
         }
         write_json(folder / MANIFEST, facts)

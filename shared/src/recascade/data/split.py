@@ -108,7 +108,7 @@ def _make_split(dataset: Dataset, config: SplitConfig, destination: Path) -> Spl
         targets = settle_targets(folder, catalogue, config.cold_items)
         counts |= parts.counts | {"catalogue_items": len(catalogue)} | targets.counts
         if not counts["test_users"]:
-            raise DataError(_nobody_sentence(dataset, config))
+            raise DataError(_nobody_sentence(dataset, config, counts["test_cold_targets"]))
         counts["users_not_evaluated"] = counts["users"] - counts["test_users"]
         for table in ("items", "users"):
             if table in dataset.tables:
@@ -197,7 +197,12 @@ def _catalogue(trained_items: pl.Series, dataset: Dataset, config: SplitConfig) 
     return pl.concat([trained_items, listed]).unique().sort()
 
 
-def _nobody_sentence(dataset: Dataset, config: SplitConfig) -> str:
+def _nobody_sentence(dataset: Dataset, config: SplitConfig, cold_targets: int) -> str:
+    if config.cold_items == "drop" and cold_targets:
+        return (
+            f"All {cold_targets:,} test targets of data set {dataset.name!r} are items outside the catalogue, and "
+            "split.cold_items=drop leaves them out; use split.cold_items=miss or split.catalogue=file."
+        )
     history = max(1, config.minimum_history)
     if config.protocol == "temporal":
         need = f"an event in the test period and {config.minimum_history} before the validation period"
