@@ -72,14 +72,19 @@ def target_sets(events: EventSequences, held_out: HeldOut, rows: NDArray[np.int6
     owners = np.repeat(np.arange(len(rows), dtype=np.int64), lengths)
     targets = held_out.target_items[index].astype(np.int64)
     known = targets >= 0
-    keys = np.unique(owners[known] * items + targets[known])
+    keys = np.sort(owners[known] * items + targets[known])
+    keys = keys[np.diff(keys, prepend=-1) > 0]
     history_starts = events.offsets[held_out.users[rows]]
     history_lengths = held_out.history_ends[rows] - history_starts
     history = np.repeat(np.arange(len(rows), dtype=np.int64), history_lengths) * items
     history += events.items[ranges(history_starts, history_lengths)]
+    had = np.zeros(len(keys), dtype=np.bool_)
+    if len(keys):
+        place = np.searchsorted(keys, history).clip(max=len(keys) - 1)
+        had[place[keys[place] == history]] = True
     all_rows = np.concatenate([owners[~known], keys // items])
     all_items = np.concatenate([targets[~known], keys % items])
-    repeated = np.concatenate([np.zeros(int((~known).sum()), dtype=np.bool_), _held(keys, history)])
+    repeated = np.concatenate([np.zeros(len(all_rows) - len(keys), dtype=np.bool_), had])
     order = np.lexsort((all_items, all_rows))
     all_rows = all_rows[order]
     counts = np.bincount(all_rows, minlength=len(rows)).astype(np.int64)
