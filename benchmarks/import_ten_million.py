@@ -75,11 +75,8 @@ def measure(step: Callable[[Path, int], None], folder: Path, events: int) -> Non
     step(folder, events)
     usage = resource.getrusage(resource.RUSAGE_SELF)
     memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(
-        f"{step.__name__:<12} CPU {usage.ru_utime + usage.ru_stime:7.1f} s   wall {time.perf_counter() - started:7.1f} s"
-        f"   peak memory {memory / 1e9:5.2f} GB",
-        flush=True,
-    )
+    cpu, wall = usage.ru_utime + usage.ru_stime, time.perf_counter() - started
+    print(f"{step.__name__:<12} CPU {cpu:6.1f} s   wall {wall:6.1f} s   peak memory {memory / 1e9:5.2f} GB", flush=True)
 
 
 def main() -> None:

@@ -135,7 +135,7 @@ def test_types_are_those_promised(log: Path, tmp_path: Path) -> None:
 
 def test_the_catalogue_file_adds_items_and_users_without_training_come_last(write_log, tmp_path: Path) -> None:
     rows = [("a", "x", 1), ("a", "y", 2), ("b", "y", 1), ("b", "x", 2), ("new", "x", 8), ("a", "x", 9)]
-    items = pl.DataFrame({"item_id": ["x", "y", "unsold"], "brand": ["p", "p", "q"]})
+    items = pl.DataFrame({"item_id": ["x", "y", "unsold"], "price": [1.0, 2.0, 3.0]})
     config = SplitConfig(
         protocol="temporal", validation_time="7", test_time="9", catalogue="file", minimum_history=0, targets="all"
     )

