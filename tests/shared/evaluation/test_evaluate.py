@@ -184,7 +184,15 @@ def test_hits_equal_membership(seed: int) -> None:
     assert find_hits(lists, rows, flat, 11).tolist() == expected
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[])
+def test_a_request_is_made_at_the_time_of_its_earliest_target(encoded_split: Callable[..., EncodedSplit]) -> None:
+    data = encoded_split(
+        [[0], [0], [0]], items=3, test=[[1, 2], [1], [2]], times=[[1]] * 3, target_times=[[9, 5], [7], [8]]
+    )
+    context = requests(data.events, data.test, np.array([2, 0, 1]))
+    assert context.now is not None and context.now.tolist() == [8, 5, 7]
+
+
+@settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_target_sets_equal_python_sets(encoded_split: Callable[..., EncodedSplit], seed: int) -> None:
     data = random_world(encoded_split, seed, users=8, items=6)

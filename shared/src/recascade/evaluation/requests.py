@@ -31,17 +31,19 @@ def requests(events: EventSequences, held_out: HeldOut, rows: NDArray[np.int64])
         items=torch.from_numpy(events.items[index].astype(np.int64)),
         timestamps=torch.from_numpy(events.timestamps[index].astype(np.int64)),
         offsets=torch.from_numpy(offsets),
-        now=torch.from_numpy(_first_times(held_out)[rows]),
+        now=torch.from_numpy(_first_times(held_out, rows)),
     )
 
 
-def _first_times(held_out: HeldOut) -> NDArray[np.int64]:
-    """int64 ``[E]``, time of each row's earliest target; 0 for a row without targets."""
-    times = np.zeros(len(held_out), dtype=np.int64)
-    filled = np.flatnonzero(np.diff(held_out.target_offsets) > 0)
-    if len(filled):
-        # Between two filled rows lie only empty ones, so each slice ends where the next begins.
-        times[filled] = np.minimum.reduceat(held_out.target_timestamps, held_out.target_offsets[filled])
+def _first_times(held_out: HeldOut, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64 ``[B]``, time of each row's earliest target; 0 for a row without targets."""
+    lengths = held_out.target_offsets[rows + 1] - held_out.target_offsets[rows]
+    times = np.zeros(len(rows), dtype=np.int64)
+    filled = lengths > 0
+    if filled.any():
+        starts, lengths = held_out.target_offsets[rows[filled]], lengths[filled]
+        targets = held_out.target_timestamps[ranges(starts, lengths)]
+        times[filled] = np.minimum.reduceat(targets, np.cumsum(lengths) - lengths)
     return times
 
 
@@ -67,7 +69,7 @@ def target_sets(events: EventSequences, held_out: HeldOut, rows: NDArray[np.int6
         rows: int64 ``[E]``, rows of ``held_out``.
         items: I, size of the item vocabulary.
     """
-    starts, lengths = held_out.target_offsets[rows], np.diff(held_out.target_offsets)[rows]
+    starts, lengths = held_out.target_offsets[rows], held_out.target_offsets[rows + 1] - held_out.target_offsets[rows]
     index = ranges(starts, lengths)
     owners = np.repeat(np.arange(len(rows), dtype=np.int64), lengths)
     targets = held_out.target_items[index].astype(np.int64)
@@ -78,13 +80,9 @@ def target_sets(events: EventSequences, held_out: HeldOut, rows: NDArray[np.int6
     history_lengths = held_out.history_ends[rows] - history_starts
     history = np.repeat(np.arange(len(rows), dtype=np.int64), history_lengths) * items
     history += events.items[ranges(history_starts, history_lengths)]
-    had = np.zeros(len(keys), dtype=np.bool_)
-    if len(keys):
-        place = np.searchsorted(keys, history).clip(max=len(keys) - 1)
-        had[place[keys[place] == history]] = True
     all_rows = np.concatenate([owners[~known], keys // items])
     all_items = np.concatenate([targets[~known], keys % items])
-    repeated = np.concatenate([np.zeros(len(all_rows) - len(keys), dtype=np.bool_), had])
+    repeated = np.concatenate([np.zeros(len(all_rows) - len(keys), dtype=np.bool_), _held(keys, history)])
     order = np.lexsort((all_items, all_rows))
     all_rows = all_rows[order]
     counts = np.bincount(all_rows, minlength=len(rows)).astype(np.int64)
