@@ -126,6 +126,28 @@ def test_sampled_softmax_equals_cross_entropy_over_candidates(shared: bool) -> N
     assert_same_gradients(loss, expected, (states, positives, negatives))
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_position_whose_negatives_all_collide_has_no_loss(shared: bool) -> None:
+    states, positives = leaf(2, 5), leaf(2, 5)
+    negatives = leaf(1, 5) if shared else leaf(2, 1, 5)
+    collisions = torch.tensor([[True], [False]])
+    loss = sampled_softmax(states, positives, negatives, collisions=collisions)
+    alone = cross_entropy(
+        torch.stack([states[1] @ positives[1], states[1] @ negatives.view(-1, 5)[-1]])[None], torch.tensor([0])
+    )
+    torch.testing.assert_close(loss, alone / 2)
+    loss.backward()
+    assert states.grad is not None and not states.grad[0].any()
+
+
+def test_more_positions_than_one_chunk_of_shared_negatives() -> None:
+    torch.manual_seed(0)
+    states, positives, negatives = leaf(2500, 3), leaf(2500, 3), leaf(7, 3)
+    scores = torch.cat([(states * positives).sum(1, keepdim=True), states @ negatives.t()], 1)
+    expected = cross_entropy(scores, torch.zeros(2500, dtype=torch.int64))
+    assert_same_gradients(sampled_softmax(states, positives, negatives), expected, (states, positives, negatives))
+
+
 def test_log_q_correction_estimates_the_full_softmax() -> None:
     torch.manual_seed(0)
     items, positions = 200, 4

@@ -21,6 +21,10 @@ _CHUNK_ELEMENTS_GPU = 64 << 20
 _ROW_ALIGNMENT = 16
 # A smaller probability may have lost digits to float32 underflow; its logarithm is recomputed from the scores.
 _LEAST_PROBABILITY = 1e-30
+# States of one chunk against shared negatives.
+_SHARED_ROWS = 1024
+# The score of a collision; finite, so that a position whose negatives all collide has a loss of 0 and no NaN.
+_HIDDEN = -1e30
 
 
 def full_softmax(
@@ -54,6 +58,7 @@ def full_softmax(
     differentiable = torch.is_grad_enabled() and any(
         tensor is not None and tensor.requires_grad for tensor in (states, item_vectors, bias)
     )
+    states, item_vectors = _at_least_single(states), _at_least_single(item_vectors)
     if owners is None:
         owners = torch.arange(len(states), device=states.device)
     arguments = (states, item_vectors, targets, owners, bias, 1.0 / temperature, chunk, differentiable)
@@ -183,15 +188,54 @@ def sampled_softmax(
     Returns:
         Scalar, the mean over positions.
     """
-    positive, negative = _scores(states, positives, negatives, 1.0 / temperature)
+    states, positives, negatives = (_at_least_single(tensor) for tensor in (states, positives, negatives))
+    queries = states if temperature == 1.0 else states / temperature
+    positive = torch.linalg.vecdot(queries, positives)
     if log_q_positive is not None:
         positive = positive - log_q_positive
-    if log_q_negative is not None:
-        negative = negative - log_q_negative
-    if collisions is not None:
-        negative = negative.masked_fill(collisions, -torch.inf)
-    scores = torch.cat([positive[:, None], negative], dim=1)
-    return (scores.logsumexp(1) - positive).mean()
+    if negatives.dim() == 2:
+        arguments = (queries, negatives, log_q_negative, collisions)
+        rest = cast(Tensor, _SharedLogSumExp.apply(*arguments))  # type: ignore[no-untyped-call]
+    else:
+        negative = torch.bmm(negatives, queries[:, :, None])[:, :, 0]
+        if log_q_negative is not None:
+            negative = negative - log_q_negative
+        if collisions is not None:
+            negative = negative.masked_fill(collisions, _HIDDEN)
+        rest = negative.logsumexp(1)
+    # -log(exp(positive) / (exp(positive) + exp(rest)))
+    return softplus(rest - positive).mean()
+
+
+class _SharedLogSumExp(torch.autograd.Function):
+    """Log of the sum of the exponentials of each state's scores with one set of vectors, chunk by chunk."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, vectors: Tensor, log_q: Tensor | None, collisions: Tensor | None) -> Tensor:
+        shares = states.new_empty(len(states), len(vectors))
+        expected = torch.empty_like(states)
+        sums = states.new_empty(len(states))
+        for start in range(0, len(states), _SHARED_ROWS):
+            part = slice(start, start + _SHARED_ROWS)
+            scores = shares[part]
+            torch.mm(states[part], vectors.t(), out=scores)
+            if log_q is not None:
+                scores -= log_q
+            if collisions is not None:
+                row, column = collisions[part].nonzero().unbind(1)
+                scores[row, column] = _HIDDEN
+            greatest = scores.amax(1)
+            torch.softmax(scores, 1, out=scores)
+            sums[part] = greatest - scores.amax(1).log_()
+            torch.mm(scores, vectors, out=expected[part])
+        ctx.save_for_backward(states, shares, expected)
+        return sums
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        states, shares, expected = ctx.saved_tensors
+        outer = gradients[0][:, None]
+        return outer * expected, shares.t() @ (outer * states), None, None
 
 
 def binary_cross_entropy(
@@ -214,17 +258,17 @@ def binary_cross_entropy(
     Returns:
         Scalar, the mean over positions of the sum over the positive and its negatives.
     """
-    positive, negative = _scores(states, positives, negatives, 1.0 / temperature)
+    states, positives, negatives = (_at_least_single(tensor) for tensor in (states, positives, negatives))
+    queries = states if temperature == 1.0 else states / temperature
+    positive = torch.linalg.vecdot(queries, positives)
+    shared = negatives.dim() == 2
+    negative = queries @ negatives.t() if shared else torch.bmm(negatives, queries[:, :, None])[:, :, 0]
     penalties = softplus(negative)
     if collisions is not None:
         penalties = penalties.masked_fill(collisions, 0.0)
     return (softplus(-positive) + penalties.sum(1)).mean()
 
 
-def _scores(states: Tensor, positives: Tensor, negatives: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """``[P]`` scores of the positives and ``[P, n]`` of the negatives."""
-    queries = states if scale == 1.0 else states * scale
-    positive = (queries * positives).sum(1)
-    shared = negatives.dim() == 2
-    negative = queries @ negatives.t() if shared else torch.bmm(negatives, queries[:, :, None])[:, :, 0]
-    return positive, negative
+def _at_least_single(tensor: Tensor) -> Tensor:
+    """Half-precision outputs of a layer under autocast are too coarse for sums over a catalogue."""
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
