@@ -154,3 +154,10 @@ def test_missing_table_of_users_is_one_sentence(sweep: Path) -> None:
     path.unlink()
     with pytest.raises(DataError, match=r"metrics\.parquet is missing"):
         collect(sweep)
+
+
+def test_a_metric_that_no_run_has_a_value_of_is_left_out(make_run: MakeRun, tmp_path: Path) -> None:
+    for method in ("popularity", "sasrec"):
+        make_run(tmp_path, method, changes={"metrics": {"test": {"ndcg@5": None, "ndcg@10": 0.1}}})
+    (board,) = collect(tmp_path).boards
+    assert board.metrics == ("ndcg@10",)

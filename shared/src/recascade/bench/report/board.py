@@ -108,7 +108,8 @@ def per_user_metrics(runs: Sequence[RunRecord]) -> list[str]:
         DataError: there are none.
     """
     common = set.intersection(*(set(run.metric_columns) for run in runs))
-    metrics = sorted((name for name in common if "/" not in name), key=metric_order)
+    measured = {name for run in runs for name, value in run.result["metrics"]["test"].items() if value is not None}
+    metrics = sorted((name for name in common & measured if "/" not in name), key=metric_order)
     if not metrics:
         raise DataError(
             f"The {len(runs)} runs of split {runs[0].result['split']['fingerprint']} have no per-user metric in "
