@@ -57,6 +57,18 @@ class Context:
         index = torch.arange(int(offsets[-1]), device=offsets.device) + torch.repeat_interleave(shift, kept)
         return replace(self, items=self.items[index], timestamps=self.timestamps[index], offsets=offsets)
 
+    def between(self, start: int, stop: int) -> Context:
+        """Requests ``start`` to ``stop`` (excluded) alone."""
+        offsets = self.offsets[start : stop + 1]
+        events = slice(int(offsets[0]), int(offsets[-1]))
+        return Context(
+            users=self.users[start:stop],
+            items=self.items[events],
+            timestamps=self.timestamps[events],
+            offsets=offsets - offsets[0],
+            now=None if self.now is None else self.now[start:stop],
+        )
+
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Context:
         """The same requests on another device."""
 

@@ -65,22 +65,10 @@ def rank_sparse(
         dense = fill.repeat(stop - start, 1)
         rows, columns = torch.from_numpy(part.row.astype(np.int64)), torch.from_numpy(part.col.astype(np.int64))
         dense[rows, columns] = torch.from_numpy(part.data.astype(np.float32))
-        seen = _rows(context, start, stop) if exclude_seen else None
+        seen = context.between(start, stop).to("cpu") if exclude_seen else None
         chosen = candidates.cpu() if candidates is not None else None
         lists.append(top_k_scores(dense, k, seen=seen, candidates=chosen))
     if not lists:
         return top_k_scores(fill.repeat(0, 1).to(device), k)
     found = TopK(torch.cat([part.items for part in lists]), torch.cat([part.scores for part in lists]))
     return TopK(found.items.to(device), found.scores.to(device))
-
-
-def _rows(context: Context, start: int, stop: int) -> Context:
-    """Requests ``start:stop`` on the CPU."""
-    offsets = context.offsets[start : stop + 1].cpu()
-    events = slice(int(offsets[0]), int(offsets[-1]))
-    return Context(
-        users=context.users[start:stop].cpu(),
-        items=context.items[events].cpu(),
-        timestamps=context.timestamps[events].cpu(),
-        offsets=offsets - offsets[0],
-    )

@@ -111,7 +111,7 @@ class TransitionSimilarity:
         lists = [
             self._lists(part, k, part if exclude_seen else None, candidates)
             for start in range(0, context.batch_size, rows_at_once)
-            for part in [_requests(context, start, min(start + rows_at_once, context.batch_size))]
+            for part in [context.between(start, min(start + rows_at_once, context.batch_size))]
         ]
         items = torch.cat(lists) if lists else torch.empty(0, k, dtype=torch.int64)
         scores = -torch.arange(k, dtype=torch.float32).repeat(len(items), 1)
@@ -166,12 +166,6 @@ def _source(context: Context, items: int, age: int) -> sparse.csr_matrix:
     offsets = torch.nn.functional.pad(long_enough.cumsum(0), (1, 0))
     kept = places[long_enough]
     return history_rows(Context(context.users, context.items[kept], context.timestamps[kept], offsets), items)
-
-
-def _requests(context: Context, start: int, stop: int) -> Context:
-    offsets = context.offsets[start : stop + 1]
-    events = slice(int(offsets[0]), int(offsets[-1]))
-    return Context(context.users[start:stop], context.items[events], context.timestamps[events], offsets - offsets[0])
 
 
 def _first_distinct(items: Tensor, k: int) -> Tensor:
