@@ -99,6 +99,7 @@ def run_fit(
     module_class: type[NextItemModule] = NextItemModule,
     prepare: Any = None,
     seed: int = 3,
+    split: EncodedSplit | None = None,
     **trainer: Any,
 ) -> tuple[FitResult, NextItemModule]:
     """Train the tiny model; ``prepare`` may change the module before."""
@@ -107,7 +108,7 @@ def run_fit(
     settings: dict[str, Any] = {"max_epochs": 3, "batch_sequences": 8, "log_every": 1, "learning_rate": 0.02}
     settings |= {"progress": False, "tensorboard": False, "accelerator": "cpu", "bucket": 2, "warmup_steps": 5}
     config = TrainerConfig(**(settings | trainer))
-    split = small_split()
+    split = split or small_split()
     loss = loss or LossConfig(name="sampled_softmax", negatives=5, popularity_exponent=0.5)
     module = module_class(TinyModel(), split, loss, config)
     if prepare is not None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from recascade.data.encoded import HeldOut
 from recascade.errors import ConfigurationError, TrainingError
 from recascade.training.config import LossConfig
 from recascade.training.determinism import step_seed
@@ -142,6 +144,23 @@ def test_without_validation_the_last_weights_are_kept(small_fit, tmp_path) -> No
     assert not torch.equal(start["embedding"], module.model.embedding)
 
 
+def test_split_without_validation_users_trains_to_the_end(small_fit, tmp_path) -> None:
+    split = small_fit.small_split()
+    nobody = np.zeros(0, dtype=np.int64)
+    empty = HeldOut(nobody, nobody, np.zeros(1, dtype=np.int64), nobody.astype(np.int32), nobody)
+    result, _ = small_fit.run_fit(tmp_path, split=replace(split, validation=empty), max_epochs=2)
+    assert (result.best_value, result.best_epoch, result.epochs) == (None, 2, 2)
+
+
+def test_monitor_that_nobody_measures_is_named(small_fit, tmp_path) -> None:
+    class Renaming(small_fit.NextItemModule):
+        def log(self, name, *arguments, **keywords):
+            super().log("recall@10", *arguments, **keywords)
+
+    with pytest.raises(ConfigurationError, match=r"'ndcg@10', which validation does not measure"):
+        small_fit.run_fit(tmp_path, module_class=Renaming)
+
+
 def test_validation_only_after_the_last_epoch(small_fit, tmp_path) -> None:
     small_fit.run_fit(tmp_path, validate_every=0)
     assert [line[0] for line in curves(tmp_path) if line[2] == "ndcg@10"] == ["3"]
@@ -181,6 +200,16 @@ def test_checkpoint_of_another_run_is_refused(small_fit, tmp_path) -> None:
     small_fit.run_fit(tmp_path, max_epochs=1, checkpoint_minutes=0.0, max_steps=4)
     with pytest.raises(TrainingError, match="another run: seed was 3 and is now 5"):
         small_fit.run_fit(tmp_path, seed=5)
+
+
+def test_checkpoint_of_another_model_is_refused(small_fit, tmp_path) -> None:
+    small_fit.run_fit(tmp_path, max_epochs=1)
+
+    def widen(module) -> None:
+        module.model = small_fit.TinyModel(dimension=9)
+
+    with pytest.raises(TrainingError, match="belongs to a model of another shape"):
+        small_fit.run_fit(tmp_path, prepare=widen)
 
 
 def test_damaged_checkpoint_is_one_sentence(small_fit, tmp_path) -> None:

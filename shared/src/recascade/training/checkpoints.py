@@ -24,8 +24,9 @@ class SafeCheckpointIO(CheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write atomically."""
-        with write_atomically(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+        # Through Python's own file, so that a full disk is reported as one.
+        with write_atomically(Path(path)) as temporary, temporary.open("wb") as file:
+            torch.save(checkpoint, file)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None

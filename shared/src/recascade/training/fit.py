@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import DDPStrategy
 
+from recascade.errors import TrainingError
 from recascade.training.checkpoints import Interrupted, ResumePoint, SafeCheckpointIO
 from recascade.training.config import TrainerConfig
 from recascade.training.curves import CurvesLogger
@@ -96,6 +97,13 @@ def fit(
             if interruption.number == signal.SIGTERM:
                 raise SystemExit(128 + interruption.number) from interruption
             raise KeyboardInterrupt from interruption
+        except RuntimeError as error:
+            if "loading state_dict" not in str(error):
+                raise
+            raise TrainingError(
+                f"{checkpoint} belongs to a model of another shape. Continue with the same model settings, or start "
+                "again in another directory."
+            ) from error
         except SystemExit as error:
             # Lightning turns a Ctrl-C that nobody else handles into an exit.
             raise KeyboardInterrupt from error
@@ -146,8 +154,7 @@ def _lightning_trainer(trainer: TrainerConfig, directory: Path, callbacks: list[
 
 
 class _NoProfiler(Profiler):
-    """Lightning times some forty parts of each step; entering and leaving nothing is cheaper than its own silent
-    profiler."""
+    """Lightning times some forty parts of each step; its own silent profiler costs more than entering nothing."""
 
     _NOTHING: AbstractContextManager[Any] = nullcontext()
 

@@ -10,7 +10,7 @@ import lightning.pytorch as L
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from recascade.errors import TrainingError
+from recascade.errors import ConfigurationError, TrainingError, did_you_mean
 from recascade.files import write_atomically
 
 
@@ -42,7 +42,15 @@ class Selection(L.Callback):
         trainer.should_stop = trainer.should_stop or self.exhausted
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Compare with the best so far."""
+        """Compare with the best so far.
+
+        Raises:
+            ConfigurationError: the module logs no metric of that name.
+            TrainingError: its value is not a number.
+        """
+        if self.monitor not in trainer.callback_metrics:
+            hint = did_you_mean(self.monitor, trainer.callback_metrics)
+            raise ConfigurationError(f"trainer.monitor is {self.monitor!r}, which validation does not measure.{hint}")
         value = float(trainer.callback_metrics[self.monitor])
         if math.isnan(value):
             raise TrainingError(
