@@ -19,11 +19,10 @@ from recascade.bench.report.entry import Entry, gather, shared_overrides, typed_
 from recascade.bench.report.record import RunRecord, records
 from recascade.bench.report.rules import Rules, rules_of
 from recascade.bench.runner import Event
-from recascade.bench.store import CURVES_FILE, Run
+from recascade.bench.store import Run
 
 if TYPE_CHECKING:
     from recascade.bench.sweep import Sweep
-    from recascade.cli.sweeping import SweepOptions
 
 _METRICS = ("ndcg@10", "recall@10")
 _REFRESH_SECONDS = 1.0
@@ -97,11 +96,11 @@ class SweepDisplay:
             return
         self._read_at = time.monotonic()
         for directory, task in self._tasks.items():
-            epoch, note = _last_of_curves(directory / CURVES_FILE)
+            epoch, note = _last_of_curves(Run(directory).curves)
             self._progress.update(task, completed=epoch, note=note)
 
 
-def print_leaderboards(plan: Sweep, options: SweepOptions) -> None:
+def print_leaderboards(plan: Sweep, output: Path, metric: str) -> None:
     """One table per split and set of rules, and where everything lies."""
     console = Console(highlight=False)
     finished, _, _ = records(list(plan.finished_runs))
@@ -110,13 +109,13 @@ def print_leaderboards(plan: Sweep, options: SweepOptions) -> None:
         data = run.result["data"]
         grouped.setdefault((data["name"], data["synthetic"], rules_of(run)), []).append(run)
     for (name, synthetic, rules), runs in grouped.items():
-        console.print(_table(gather(runs), f"{name}{' (SYNTHETIC DATA)' if synthetic else ''}", options.metric))
+        console.print(_table(gather(runs), f"{name}{' (SYNTHETIC DATA)' if synthetic else ''}", metric))
         shared = typed_overrides(shared_overrides(runs))
         if shared:
             console.print(f"All runs: {shared}")
         console.print(rules.sentence)
     console.print("CPU s: of one fit; MB: peak memory; ms: CPU time of a single request, median.")
-    console.print(f"Results: {options.output}    Page: recascade report {options.output}", soft_wrap=True)
+    console.print(f"Results: {output}    Page: recascade report {output}", soft_wrap=True)
 
 
 def _table(entries: Sequence[Entry], title: str, metric: str) -> Table:

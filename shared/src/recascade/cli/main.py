@@ -86,6 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # The reader of a pipe (`recascade … | head`) went away; pointing stdout elsewhere keeps the exit silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if debug or error.filename is None:
+            raise
+        _say(f"Error: {error.filename} cannot be used: {error.strerror}.")
+        sys.exit(USER_ERROR)
     except Exception as error:
         if debug:
             raise

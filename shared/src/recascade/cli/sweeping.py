@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _INTERRUPTED = 130
+_USUAL_METRIC = "ndcg@10"
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,13 @@ class SweepOptions:
         output: folder of the results.
         jobs: runs at a time; None for as many as there are cores.
         threads: CPU threads of each run; None shares the cores out.
-        metric: test metric that orders the leaderboard.
+        metric: test metric that orders the leaderboard; None for the usual one.
     """
 
     output: Path
     jobs: int | None
     threads: int | None
-    metric: str
+    metric: str | None
 
 
 def data_option(*, required: bool) -> Callable[[_Command], _Command]:
@@ -67,10 +68,10 @@ def sweep_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time.  [default: one per core; 1 with a GPU]")
     @click.option("--threads", type=click.IntRange(min=1), help="CPU threads per run.  [default: the cores shared out]")
-    @click.option("--metric", default="ndcg@10", show_default=True, help="Test metric that orders the table.")
+    @click.option("--metric", help="Test metric that orders the table.  [default: ndcg@10]")
     @functools.wraps(command)
     def with_options(
-        *arguments: Any, output: Path, jobs: int | None, threads: int | None, metric: str, **others: Any
+        *arguments: Any, output: Path, jobs: int | None, threads: int | None, metric: str | None, **others: Any
     ) -> Any:
         return command(*arguments, options=SweepOptions(output, jobs, threads, metric), **others)
 
@@ -87,6 +88,7 @@ def sweep(configs: Sequence[RunConfig], options: SweepOptions) -> int:
     from recascade.bench.sweep import compute, lay_out
     from recascade.cli.display import SweepDisplay, print_leaderboards
 
+    metric = _metric(configs, options.metric)
     plan = lay_out(configs, options.output, lambda data: click.echo(f"Preparing {data} …", err=True))
     jobs = options.jobs or (1 if _has_gpu() else available_cores())
     # Shared out over all runs of the sweep, the finished ones included, so that a resumed run computes as it began.
@@ -95,7 +97,7 @@ def sweep(configs: Sequence[RunConfig], options: SweepOptions) -> int:
     done = len(plan.finished_runs)
     if done:
         click.echo(f"{done} of {len(plan.runs)} runs are finished already and are kept.", err=True)
-    with SweepDisplay(total=len(plan.runs), done=done, metric=options.metric) as display:
+    with SweepDisplay(total=len(plan.runs), done=done, metric=metric) as display:
         try:
             compute(plan, LocalRunner(processes, threads), display.watch, display.pulse)
         except KeyboardInterrupt:
@@ -103,10 +105,31 @@ def sweep(configs: Sequence[RunConfig], options: SweepOptions) -> int:
             click.echo(_how_to_go_on(plan), err=True)
             return _INTERRUPTED
     if plan.finished_runs:
-        print_leaderboards(plan, options)
+        print_leaderboards(plan, options.output, metric)
     for directory, problem in display.failures.items():
         click.secho(f"Failed: {directory}: {problem}", fg="red", err=True)
     return 1 if display.failures else 0
+
+
+def _metric(configs: Sequence[RunConfig], wanted: str | None) -> str:
+    """The metric that orders the table; it must be one that every run measures.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    from recascade.errors import ConfigurationError, did_you_mean
+
+    measured = set.intersection(
+        *(
+            {f"{name}@{k}" for name in config.evaluation.metrics for k in config.evaluation.cutoffs}
+            for config in configs
+        )
+    )
+    if wanted is None:
+        return _USUAL_METRIC if _USUAL_METRIC in measured else min(measured, default=_USUAL_METRIC)
+    if wanted.partition("/")[0] not in measured:
+        raise ConfigurationError(f"--metric {wanted} is not measured by every run.{did_you_mean(wanted, measured)}")
+    return wanted
 
 
 def _how_to_go_on(plan: Sweep) -> str:
