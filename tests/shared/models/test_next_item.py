@@ -154,6 +154,19 @@ def test_every_parameter_learns(model: nn.Module) -> None:
     assert untouched == [] and zero == []
 
 
+def test_mixed_precision_stays_near_single_precision(model: nn.Module) -> None:
+    model.eval()
+    context = make_context([5, 12, 2])
+    targets = torch.randint(0, ITEMS, (len(context.items),))
+    expected = full_softmax(model.states(context), model.item_vectors(), targets)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = full_softmax(model.states(context), model.item_vectors(), targets)
+    loss.backward()
+    torch.testing.assert_close(loss, expected, rtol=0.02, atol=0.02)
+    assert all(parameter.grad.dtype == torch.float32 for parameter in model.parameters())
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
 def test_learns_a_chain_of_items(model: nn.Module) -> None:
     torch.manual_seed(0)
     starts = torch.randint(0, ITEMS, (64, 1))

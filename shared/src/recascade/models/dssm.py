@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from recascade.contracts.context import Context
-from recascade.data.features import FeatureTable
 from recascade.models.feature_encoder import FeatureEncoder
 from recascade.models.next_item import check_lengths
 from recascade.nn.causal_mean import causal_mean
 from recascade.nn.dropout import dropout
 from recascade.nn.packed import PackedLayout
+
+if TYPE_CHECKING:
+    from recascade.data.features import FeatureTable
 
 Similarity = Literal["inner_product", "cosine"]
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import embedding_bag
 
-from recascade.data.features import FeatureTable
+if TYPE_CHECKING:
+    from recascade.data.features import FeatureTable
 
 
 class FeatureEncoder(nn.Module):
@@ -70,5 +74,5 @@ def _select(values: Tensor, offsets: Tensor, rows: Tensor) -> tuple[Tensor, Tens
     return values.index_select(0, places), chosen
 
 
-def _tensor(array: np.ndarray) -> Tensor:
+def _tensor(array: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.asarray(array, dtype=np.int64))

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import pad, softplus
 
 # Rows of one chunk: enough for matrix products to run at full speed, few enough to keep the scores in a CPU's cache.
 # Our choice, measured.
@@ -179,9 +179,10 @@ def sampled_softmax(
     Args:
         states: float ``[P, d]``.
         positives: float ``[P, d]``, vectors of the target items.
-        negatives: float ``[n, d]``, shared by all positions (one matrix product), or ``[P, n, d]``, one set each.
+        negatives: float ``[n, d]``, shared by all positions (one matrix product), or ``[G, n, d]``, one set for each of
+            G blocks of ``ceil(P / G)`` neighbouring positions; G = P gives each position a set of its own.
         log_q_positive: float ``[P]``, log sampling probability of each target, or None for no correction of targets.
-        log_q_negative: float ``[n]`` or ``[P, n]``, of each negative, or None.
+        log_q_negative: float ``[n]`` or ``[G, n]``, of each negative, or None.
         collisions: bool ``[P, n]``, True where a negative is the position's own target and must not count; or None.
         temperature: divides the inner products (not the correction).
 
@@ -197,14 +198,23 @@ def sampled_softmax(
         arguments = (queries, negatives, log_q_negative, collisions)
         rest = cast(Tensor, _SharedLogSumExp.apply(*arguments))  # type: ignore[no-untyped-call]
     else:
-        negative = torch.bmm(negatives, queries[:, :, None])[:, :, 0]
-        if log_q_negative is not None:
-            negative = negative - log_q_negative
+        negative = _block_scores(queries, negatives, log_q_negative)
         if collisions is not None:
             negative = negative.masked_fill(collisions, _HIDDEN)
         rest = negative.logsumexp(1)
     # -log(exp(positive) / (exp(positive) + exp(rest)))
     return softplus(rest - positive).mean()
+
+
+def _block_scores(queries: Tensor, negatives: Tensor, log_q: Tensor | None) -> Tensor:
+    """Inner products ``[P, n]`` of queries ``[P, d]`` with the negatives ``[G, n, d]`` of their block."""
+    blocks, size = len(negatives), -(-len(queries) // len(negatives))
+    missing = blocks * size - len(queries)
+    blocked = pad(queries, (0, 0, 0, missing)).view(blocks, size, -1)
+    scores = torch.bmm(blocked, negatives.transpose(1, 2))
+    if log_q is not None:
+        scores = scores - log_q[:, None]
+    return scores.flatten(0, 1)[: len(queries)]
 
 
 class _SharedLogSumExp(torch.autograd.Function):
@@ -251,7 +261,7 @@ def binary_cross_entropy(
     Args:
         states: float ``[P, d]``.
         positives: float ``[P, d]``, vectors of the target items.
-        negatives: float ``[n, d]``, shared by all positions, or ``[P, n, d]``; the paper samples n = 1 each.
+        negatives: float ``[n, d]`` or ``[G, n, d]``, as for ``sampled_softmax``; the paper samples n = 1 each.
         collisions: bool ``[P, n]``, True where a negative is the position's own target and must not count; or None.
         temperature: divides the inner products.
 
@@ -261,9 +271,8 @@ def binary_cross_entropy(
     states, positives, negatives = (_at_least_single(tensor) for tensor in (states, positives, negatives))
     queries = states if temperature == 1.0 else states / temperature
     positive = torch.linalg.vecdot(queries, positives)
-    shared = negatives.dim() == 2
-    negative = queries @ negatives.t() if shared else torch.bmm(negatives, queries[:, :, None])[:, :, 0]
-    penalties = softplus(negative)
+    negative = queries @ negatives.t() if negatives.dim() == 2 else _block_scores(queries, negatives, None)
+    penalties = softplus(_at_least_single(negative))
     if collisions is not None:
         penalties = penalties.masked_fill(collisions, 0.0)
     return (softplus(-positive) + penalties.sum(1)).mean()

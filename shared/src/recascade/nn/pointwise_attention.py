@@ -114,7 +114,7 @@ class _PointwiseAttention(torch.autograd.Function):
             layout.rectangles(tensor) for tensor in (padded_query, padded_key, padded_value, padded_gradient)
         )
         query_gradients, key_gradients, value_gradients = (layout.rectangles(tensor) for tensor in grown)
-        by_distance = gradients[0].new_zeros(layout.width, layout.width)
+        by_distance = None if position_bias is None else position_bias.new_zeros(layout.width, layout.width)
         time_gradient = None if time_bias is None else torch.zeros_like(time_bias)
         heads = padded_query.shape[1]
         for number, tile in enumerate(tiles(layout, heads, padded_query.device)):
@@ -125,13 +125,13 @@ class _PointwiseAttention(torch.autograd.Function):
             errors = torch.ops.aten.silu_backward(errors, scores)
             tile.queries(query_gradients).copy_(torch.bmm(errors, tile.keys(keys)))
             tile.keys(key_gradients).add_(torch.bmm(errors.transpose(1, 2), tile.queries(queries)))
-            if position_bias is not None:
+            if by_distance is not None:
                 by_distance[tile.first : tile.last, : tile.last] += errors.sum(0)
             if time_gradient is not None:
                 places = buckets[number // heads]
-                time_gradient += torch.bincount(places, errors.flatten(), len(time_gradient)).to(errors.dtype)
+                time_gradient += torch.bincount(places, errors.flatten(), len(time_gradient)).to(time_gradient.dtype)
         position_gradient = None
-        if position_bias is not None:
+        if by_distance is not None:
             distances = _distances(layout.width, position_bias).flatten()
             position_gradient = torch.zeros_like(position_bias).index_add_(0, distances, by_distance.flatten())
         packed = (gradient.index_select(0, layout.places) for gradient in grown)
