@@ -176,3 +176,17 @@ def test_binary_cross_entropy_is_the_papers_formula(shared: bool) -> None:
     rejected = (logsigmoid(-scores) * ~collisions).sum(1)
     expected = -(logsigmoid((states * positives).sum(1)) + rejected).mean()
     assert_same_gradients(loss, expected, (states, positives, negatives))
+
+
+@pytest.mark.parametrize(("positions", "blocks"), [(9, 3), (10, 4), (5, 4), (7, 7)])
+def test_each_block_of_positions_sees_its_own_negatives(positions: int, blocks: int) -> None:
+    torch.manual_seed(positions)
+    size = -(-positions // blocks)
+    states, positives, negatives = leaf(positions, 4), leaf(positions, 4), leaf(blocks, 6, 4)
+    log_q = torch.rand(blocks, 6, dtype=torch.float64)
+    own = torch.arange(positions) // size
+    loss = sampled_softmax(states, positives, negatives, log_q_negative=log_q)
+    expected = sampled_softmax(states, positives, negatives[own], log_q_negative=log_q[own])
+    assert_same_gradients(loss, expected, (states, positives, negatives))
+    loss = binary_cross_entropy(states, positives, negatives)
+    assert_same_gradients(loss, binary_cross_entropy(states, positives, negatives[own]), (states, positives, negatives))

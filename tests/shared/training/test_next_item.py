@@ -55,16 +55,19 @@ def test_full_softmax_is_cross_entropy_over_the_catalogue(make, batch) -> None:
 
 
 @pytest.mark.parametrize("batch", [BASKETS, single_targets()], ids=["baskets", "single"])
-@pytest.mark.parametrize("sharing", ["batch", "position"])
+@pytest.mark.parametrize("sharing", ["batch", "block", "position"])
 @pytest.mark.parametrize(("exponent", "log_q"), [(0.0, True), (0.7, True), (0.7, False)])
 def test_sampled_softmax_compares_with_the_drawn_items(make, batch, sharing, exponent, log_q) -> None:
-    loss = LossConfig("sampled_softmax", negatives=30, sharing=sharing, popularity_exponent=exponent, log_q=log_q)
+    loss = LossConfig(
+        "sampled_softmax", negatives=30, sharing=sharing, block=3, popularity_exponent=exponent, log_q=log_q
+    )
     module = make(loss)
     torch.manual_seed(5)
     value = module.training_step(batch, 0)
     torch.manual_seed(5)
-    drawn = module.negatives.draw((30,) if sharing == "batch" else (len(batch.targets), 30))
-    drawn = drawn.expand(len(batch.targets), 30)
+    count = len(batch.targets)
+    blocks = {"batch": 1, "block": -(-count // 3), "position": count}[sharing]
+    drawn = module.negatives.draw((blocks, 30)).repeat_interleave(-(-count // blocks), 0)[:count]
     logits = scores(module, batch)
     if log_q:
         logits = logits - module.negatives.log_q

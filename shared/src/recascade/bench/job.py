@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -74,20 +74,20 @@ def run_job(directory: Path, threads: int) -> dict[str, Any]:
 
 
 def _measure(config: RunConfig, method: Method, data: EncodedSplit, split: Split, directory: Path) -> dict[str, Any]:
-    begin_wall, begin_cpu = time.perf_counter(), time.process_time()
-    retriever = method.run(_experiment(config, data, split, directory))
-    fit = {"fit_seconds": time.perf_counter() - begin_wall, "fit_cpu_seconds": time.process_time() - begin_cpu}
-    if (directory / FIT_FILE).exists():
-        fit |= read_json(directory / FIT_FILE)
-
+    refit = config.trainer.refit
+    experiment = _experiment(config, data, split, directory / store.CHOICE_FOLDER if refit else directory)
+    retriever, fit = _fit(method, experiment)
     device = str(getattr(retriever, "device", "cpu"))
-    begin_wall, begin_cpu = time.perf_counter(), time.process_time()
-    validation = evaluate(retriever, data, "validation", config.evaluation, device=device)
-    test = evaluate(retriever, data, "test", config.evaluation, device=device)
-    evaluation = {
-        "evaluation_seconds": time.perf_counter() - begin_wall,
-        "evaluation_cpu_seconds": time.process_time() - begin_cpu,
-    }
+    validation, validation_cost = _evaluate(retriever, data, "validation", config, device)
+    if refit:
+        again = _experiment(config, data.with_validation_trained(), split, directory)
+        # What validation chose was the number of epochs; there is nothing left to choose.
+        epochs = fit.get("best_epoch") or config.trainer.max_epochs
+        trainer = replace(again.trainer, max_epochs=epochs, validate_every=0, patience=0)
+        retriever, cost = _fit(method, replace(again, trainer=trainer))
+        fit |= {name: fit[name] + cost[name] for name in ("fit_seconds", "fit_cpu_seconds")}
+    test, test_cost = _evaluate(retriever, data, "test", config, device)
+    evaluation = {name: seconds + test_cost[name] for name, seconds in validation_cost.items()}
     _write_tables(test, data, directory)
     return {
         "metrics": {"validation": validation.summary, "test": test.summary},
@@ -104,6 +104,27 @@ def _measure(config: RunConfig, method: Method, data: EncodedSplit, split: Split
             "latency_ms": _latency(retriever, config, data, device),
         },
         "device": _device_name(device),
+    }
+
+
+def _fit(method: Method, experiment: Experiment) -> tuple[Retriever, dict[str, Any]]:
+    """The fitted method and what the fit cost; a resumed fit knows the cost of all its parts."""
+    begin_wall, begin_cpu = time.perf_counter(), time.process_time()
+    experiment.directory.mkdir(exist_ok=True)
+    retriever = method.run(experiment)
+    cost = {"fit_seconds": time.perf_counter() - begin_wall, "fit_cpu_seconds": time.process_time() - begin_cpu}
+    facts = experiment.directory / FIT_FILE
+    return retriever, cost | (read_json(facts) if facts.exists() else {})
+
+
+def _evaluate(
+    retriever: Retriever, data: EncodedSplit, part: Literal["validation", "test"], config: RunConfig, device: str
+) -> tuple[Evaluation, dict[str, float]]:
+    begin_wall, begin_cpu = time.perf_counter(), time.process_time()
+    evaluation = evaluate(retriever, data, part, config.evaluation, device=device)
+    return evaluation, {
+        "evaluation_seconds": time.perf_counter() - begin_wall,
+        "evaluation_cpu_seconds": time.process_time() - begin_cpu,
     }
 
 

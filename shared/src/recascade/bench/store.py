@@ -24,6 +24,8 @@ METRICS_FILE = "metrics.parquet"
 LISTS_FILE = "lists.parquet"
 CURVES_FILE = "curves.csv"
 LOG_FILE = "log.txt"
+CHOICE_FOLDER = "choice"
+"""Under ``trainer.refit``: the fit on training events alone, whose validation chose the number of epochs."""
 
 State = Literal["finished", "failed", "unfinished"]
 
@@ -53,6 +55,12 @@ class Run:
         if not isinstance(result, dict) or result.get("format") != 1:
             raise DataError(f"{path} is not a result that this version reads; delete its folder and run again.")
         return result
+
+    @property
+    def curves(self) -> Path:
+        """The log of the fit that validation looked at; there is none before the first epoch's end."""
+        chosen = self.directory / CHOICE_FOLDER / CURVES_FILE
+        return chosen if chosen.exists() else self.directory / CURVES_FILE
 
     @property
     def state(self) -> State:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -78,3 +78,7 @@ class EncodedSplit:
         """int64 ``[I]``, training events per item: its popularity."""
         index = ranges(self.events.offsets[:-1], self.train_lengths)
         return np.bincount(self.events.items[index], minlength=len(self.items)).astype(np.int64, copy=False)
+
+    def with_validation_trained(self) -> EncodedSplit:
+        """The same split with the validation events counted as training events, for the last fit before the test."""
+        return replace(self, train_ends=self.events.offsets[1:])

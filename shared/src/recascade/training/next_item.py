@@ -82,15 +82,15 @@ class NextItemModule(L.LightningModule):
 
     def _sampled_loss(self, states: Tensor, targets: Tensor) -> Tensor:
         """Loss of states ``[N, d]`` against one target each (int64 ``[N]``) and random negatives."""
-        shared = self.loss.sharing == "batch"
         count = self.loss.negatives
-        drawn = self.negatives.draw((count,) if shared else (len(targets), count))
+        blocks = -(-len(targets) // (self.loss.block if self.loss.sharing == "block" else 1))
+        drawn = self.negatives.draw((count,) if self.loss.sharing == "batch" else (blocks, count))
         vectors = self._item_vectors(torch.cat([targets, drawn.flatten()]))
         positives = vectors[: len(targets)]
-        negatives = vectors[len(targets) :]
-        if not shared:
-            negatives = negatives.view(len(targets), count, -1)
-        collisions = targets[:, None] == drawn
+        negatives = vectors[len(targets) :].view(*drawn.shape, -1)
+        size = -(-len(targets) // max(blocks, 1))
+        against = drawn if drawn.dim() == 1 else drawn.repeat_interleave(size, 0)[: len(targets)]
+        collisions = targets[:, None] == against
         if self.loss.name == "binary_cross_entropy":
             return binary_cross_entropy(
                 states, positives, negatives, collisions=collisions, temperature=self.loss.temperature

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from recascade.bench.store import CONFIG_FILE, CURVES_FILE, METRICS_FILE, Run
+from recascade.bench.store import CONFIG_FILE, METRICS_FILE, Run
 from recascade.errors import DataError
 
 CURVES_SCHEMA = {"epoch": pl.Int64, "step": pl.Int64, "name": pl.String, "value": pl.Float64}
@@ -63,7 +63,7 @@ class RunRecord:
 
     def curves(self) -> pl.DataFrame:
         """Values logged while training: ``epoch``, ``step``, ``name``, ``value``; empty where nothing was trained."""
-        path = self.directory / CURVES_FILE
+        path = Run(self.directory).curves
         if not path.exists():
             return pl.DataFrame(schema=CURVES_SCHEMA)
         try:
