@@ -55,7 +55,7 @@ class SweepDisplay:
             disable=not self._console.is_terminal,
         )
         self._overall = self._progress.add_task("[bold]runs", total=total, completed=done, note="")
-        self._tasks: dict[Path, TaskID] = {}
+        self._running: dict[Path, tuple[TaskID, str]] = {}
         self._read_at = 0.0
 
     def __enter__(self) -> SweepDisplay:
@@ -75,10 +75,12 @@ class SweepDisplay:
         """Show one event of the runner."""
         label = " ".join(event.directory.parts[-3:])
         if event.kind == "started":
-            config = Run(event.directory).config
-            self._tasks[event.directory] = self._progress.add_task(label, total=config.trainer.max_epochs, note="")
+            trainer = Run(event.directory).config.trainer
+            task = self._progress.add_task(label, total=trainer.max_epochs, note="")
+            self._running[event.directory] = (task, trainer.monitor)
             return
-        self._progress.remove_task(self._tasks.pop(event.directory))
+        task, _ = self._running.pop(event.directory)
+        self._progress.remove_task(task)
         self._progress.advance(self._overall)
         if event.kind == "failed":
             self.failures[event.directory] = event.problem
@@ -150,18 +152,12 @@ def _cost(entry: Entry, name: str, factor: float, digits: int) -> str:
     return "" if value is None else f"{value.mean * factor:.{digits}f}"
 
 
-def _last_of_curves(path: Path) -> tuple[int, str]:
-    """The epoch a run is in, counted from 1, and the newest value of its curves."""
+def _newest(path: Path, monitor: str) -> tuple[int, str]:
+    """The epoch a run is in, counted from 1, and the newest value of its loss or monitored metric."""
     try:
         with path.open(encoding="utf-8", newline="") as handle:
-            rows = list(csv.DictReader(handle))
-    except FileNotFoundError:
-        return 0, ""
-    if not rows:
-        return 0, ""
-    last = rows[-1]
-    try:
-        return int(last["epoch"]), f"{last['name']} {float(last['value']):.4g}"
-    except (KeyError, TypeError, ValueError):
-        # The row is being written at this moment; the next look finds it whole.
+            rows = [row for row in csv.DictReader(handle) if row["name"] in ("loss", monitor)]
+        return int(rows[-1]["epoch"]), f"{rows[-1]['name']} {float(rows[-1]['value']):.4g}"
+    except (FileNotFoundError, IndexError, KeyError, TypeError, ValueError):
+        # No file or no such row yet, or the last one is being written at this moment: the next look finds it.
         return 0, ""
