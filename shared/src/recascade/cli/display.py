@@ -97,7 +97,7 @@ class SweepDisplay:
         if self._progress.disable or time.monotonic() - self._read_at < _REFRESH_SECONDS:
             return
         self._read_at = time.monotonic()
-        for directory, task in self._tasks.items():
+        for directory, (task, monitor) in self._running.items():
             epoch, note = _last_of_curves(Run(directory).curves)
             self._progress.update(task, completed=epoch, note=note)
 
