@@ -98,7 +98,7 @@ class SweepDisplay:
             return
         self._read_at = time.monotonic()
         for directory, (task, monitor) in self._running.items():
-            epoch, note = _last_of_curves(Run(directory).curves)
+            epoch, note = _newest(Run(directory).curves, monitor)
             self._progress.update(task, completed=epoch, note=note)
 
 
