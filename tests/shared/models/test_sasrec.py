@@ -46,12 +46,27 @@ def test_layers_in_the_order_of_the_release() -> None:
 
 def test_positions_from_the_end_give_the_newest_event_the_last_position() -> None:
     torch.manual_seed(0)
-    model = SASRec(50, 8, blocks=0, heads=1, max_length=12, positions="from_end").eval()
+    model = SASRec(50, 8, max_length=12, positions="from_end").eval()
+    model.blocks = torch.nn.ModuleList()
     context = make_context([3, 12])
     with torch.no_grad():
         inputs = model.item_embedding[context.items] * 8**0.5
         places = torch.cat([torch.arange(9, 12), torch.arange(12)])
         torch.testing.assert_close(model.states(context), model.final_norm(inputs + model.position_embedding[places]))
+
+
+@pytest.mark.parametrize("order", ["release", "pre_norm"])
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_newest_states_are_rows_of_all_states(order: str, blocks: int) -> None:
+    torch.manual_seed(0)
+    model = SASRec(50, 16, blocks=blocks, heads=2, max_length=60, order=order, positions="from_end").eval()
+    context = make_context([3, 0, 60, 1, 17, 0] + [5] * 40)
+    with torch.no_grad():
+        newest, states = model.newest_states(context), model.states(context)
+    known = context.lengths > 0
+    torch.testing.assert_close(newest[known], states[context.offsets[1:][known] - 1], rtol=1e-4, atol=1e-5)
+    assert not newest[~known].any()
+    assert not model.newest_states(make_context([0, 0])).any()
 
 
 @pytest.mark.parametrize("order", ["release", "pre_norm"])

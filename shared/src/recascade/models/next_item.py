@@ -34,6 +34,15 @@ class NextItemModel(Protocol):
         ...
 
 
+@runtime_checkable
+class NewestStates(Protocol):
+    """A model that computes the states of the newest events for less than all states; retrievers need no others."""
+
+    def newest_states(self, context: Context) -> Tensor:
+        """``[B, d]``, the state of each request's newest event, 0 where there is none."""
+        ...
+
+
 def check_lengths(longest: int, max_length: int) -> None:
     """Refuse histories that a model has no positions for.
 
@@ -74,14 +83,11 @@ class InnerProductRetriever:
         """The k best items of each request; see ``recascade.contracts.retriever.Retriever``."""
         with _evaluation_mode(cast(nn.Module, self.model)):
             recent = context.last(self.model.max_length)
-            states = self.model.states(recent)
+            queries = self._queries(recent)
             if self._item_vectors is None:
                 self._item_vectors = self.model.item_vectors()
         vectors = self._item_vectors
-        queries = states.new_zeros(context.batch_size, vectors.shape[1])
-        lengths = recent.lengths
-        known = lengths > 0
-        queries[known] = states[recent.offsets[1:][known] - 1]
+        known = recent.lengths > 0
         seen = context if exclude_seen else None
         best = top_k_inner_product(queries, vectors, k, seen=seen, candidates=candidates)
         if bool(known.all()):
@@ -90,6 +96,16 @@ class InnerProductRetriever:
         items, scores = best.items.clone(), best.scores.clone()
         items[~known], scores[~known] = fallback.items, fallback.scores
         return TopK(items, scores)
+
+    def _queries(self, context: Context) -> Tensor:
+        """``[B, d]``, the newest state of each request, 0 for those without history."""
+        if isinstance(self.model, NewestStates):
+            return self.model.newest_states(context)
+        states = self.model.states(context)
+        queries = states.new_zeros(context.batch_size, states.shape[1])
+        known = context.lengths > 0
+        queries[known] = states[context.offsets[1:][known] - 1]
+        return queries
 
     def _most_popular(self, requests: int, k: int, vectors: Tensor, candidates: Tensor | None) -> TopK:
         """Popularity as an inner product of one dimension, for requests without history, which have seen nothing."""

@@ -75,14 +75,26 @@ class SASRec(nn.Module):
             DataError: a sequence is longer than ``max_length``.
         """
         layout = PackedLayout.of(context.offsets)
-        check_lengths(layout.longest, self.max_length)
-        places = layout.positions
-        if self.positions == "from_end":
-            places = places + (self.max_length - layout.lengths).index_select(0, layout.rows)
-        events = self._inputs(context.items, places)
+        events = self._inputs(context, layout)
         for block in self.blocks:
             events = block(events, layout)
         return cast(Tensor, self.final_norm(events))
+
+    def newest_states(self, context: Context) -> Tensor:
+        """``[B, d]``, the state of each request's newest event, 0 where there is none: only those rows of ``states``.
+
+        The last block computes nothing for the other events.
+
+        Raises:
+            DataError: a sequence is longer than ``max_length``.
+        """
+        layout = PackedLayout.of(context.offsets)
+        events = self._inputs(context, layout)
+        for block in self.blocks[:-1]:
+            events = block(events, layout)
+        newest: Tensor = self.final_norm(cast(TransformerBlock, self.blocks[-1]).newest(events, layout))
+        states = newest.new_zeros(context.batch_size, newest.shape[1])
+        return states.index_copy_(0, layout.occupied, newest)
 
     def new_cache(self, batch_size: int) -> list[KeyValueCache]:
         """Empty caches of the blocks for this many sequences."""
@@ -109,12 +121,19 @@ class SASRec(nn.Module):
         layout = PackedLayout.of(context.offsets)
         before = caches[0].lengths
         check_lengths(int((before + layout.lengths).max()), self.max_length)
-        events = self._inputs(context.items, before.index_select(0, layout.rows) + layout.positions)
+        events = self._embed(context.items, before.index_select(0, layout.rows) + layout.positions)
         for block, cache in zip(self.blocks, caches, strict=True):
             events = block(events, layout, cache)
         return cast(Tensor, self.final_norm(events))
 
-    def _inputs(self, items: Tensor, places: Tensor) -> Tensor:
+    def _inputs(self, context: Context, layout: PackedLayout) -> Tensor:
+        check_lengths(layout.longest, self.max_length)
+        places = layout.positions
+        if self.positions == "from_end":
+            places = places + (self.max_length - layout.lengths).index_select(0, layout.rows)
+        return self._embed(context.items, places)
+
+    def _embed(self, items: Tensor, places: Tensor) -> Tensor:
         # index_select, because the gradient of embedding is a slower scatter on a CPU.
         vectors = self.item_embedding.index_select(0, items)
         events = torch.add(self.position_embedding.index_select(0, places), vectors, alpha=self.scale)

@@ -42,3 +42,29 @@ def causal_attention(
         attended = scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)
         outputs.append(attended.transpose(1, 2).flatten(0, 1))
     return layout.unpad(outputs[0] if len(outputs) == 1 else torch.cat(outputs))
+
+
+def newest_attention(query: Tensor, key: Tensor, value: Tensor, layout: PackedLayout) -> Tensor:
+    """Attention of the newest event of each sequence alone: the rows ``layout.newest`` of ``causal_attention``.
+
+    Args:
+        query: ``[N, H, D]``, of the newest events of the N sequences that have any, in the order of ``layout.newest``.
+        key: ``[T, H, D]``.
+        value: ``[T, H, D]``.
+        layout: of the T events.
+
+    Returns:
+        ``[N, H, D]``.
+    """
+    outputs = [query[:0]]
+    lengths = layout.lengths.index_select(0, layout.occupied)
+    first = 0
+    for keys, values in zip(layout.rectangles(layout.pad(key)), layout.rectangles(layout.pad(value)), strict=True):
+        chosen = slice(first, first + len(keys))
+        visible = torch.arange(keys.shape[1], device=keys.device) < lengths[chosen, None]
+        attended = scaled_dot_product_attention(
+            query[chosen, :, None], keys.transpose(1, 2), values.transpose(1, 2), attn_mask=visible[:, None, None]
+        )
+        outputs.append(attended[:, :, 0])
+        first += len(keys)
+    return torch.cat(outputs)

@@ -90,6 +90,16 @@ class PackedLayout:
         """Width of the widest rectangle, 0 where there is none; never less than ``longest``."""
         return self.groups[0].width if self.groups else 0
 
+    @property
+    def occupied(self) -> Tensor:
+        """int64 ``[N]``, the sequences that have events, in the order of the padded layout."""
+        return self.order[: sum(group.sequences for group in self.groups)]
+
+    @property
+    def newest(self) -> Tensor:
+        """int64 ``[N]``, the newest event of each occupied sequence."""
+        return self.offsets.index_select(0, self.occupied + 1) - 1
+
     def pad(self, packed: Tensor) -> Tensor:
         """``[T, ...]`` events to ``[S, ...]`` slots. Pads hold copies that carry no gradient."""
         return cast(Tensor, _Pad.apply(packed, self.slots, self.places))  # type: ignore[no-untyped-call]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Literal
 
 from torch import Tensor, nn
 
 from recascade.errors import ConfigurationError
-from recascade.nn.attention import causal_attention
+from recascade.nn.attention import causal_attention, newest_attention
 from recascade.nn.dropout import dropout_add, relu_dropout
 from recascade.nn.key_value_cache import KeyValueCache
 from recascade.nn.packed import PackedLayout
@@ -74,28 +74,41 @@ class TransformerBlock(nn.Module):
             layout: of the T events.
             cache: this block's keys and values of earlier events of the same sequences; the new ones are added.
         """
-        rate = self.dropout if self.training else 0.0
         normalised = self.attention_norm(events)
-        if self.order == "pre_norm":
-            attended = self._attention(normalised, normalised, layout, rate, cache)
-            stream = residual = dropout_add(attended, events, rate)
-            stream = self.feed_forward_norm(stream)
-        else:
-            stream = residual = self.feed_forward_norm(
-                normalised + self._attention(normalised, events, layout, rate, cache)
-            )
-        hidden = relu_dropout(self.expand(stream), rate)
-        return dropout_add(self.contract(hidden), residual, rate)
-
-    def _attention(
-        self, queries: Tensor, events: Tensor, layout: PackedLayout, rate: float, cache: KeyValueCache | None
-    ) -> Tensor:
-        size, dimension = events.shape
-        query = self.query(queries).view(size, self.heads, dimension // self.heads)
-        key, value = self.key_value(events).view(size, 2, self.heads, dimension // self.heads).unbind(1)
+        query, key, value = self._projections(normalised, normalised if self.order == "pre_norm" else events)
         if cache is None:
-            attended = causal_attention(query, key, value, layout, dropout=rate)
+            attended = causal_attention(query, key, value, layout, dropout=self._rate)
         else:
             attended = cache.attend(query, key, value, layout)
+        return self._feed_forward(events, normalised, attended)
+
+    def newest(self, events: Tensor, layout: PackedLayout) -> Tensor:
+        """``[N, d]``, only the rows ``layout.newest`` of what ``forward`` gives, for a fraction of its work."""
+        newest = events.index_select(0, layout.newest)
+        normalised = self.attention_norm(newest)
+        sources = self.attention_norm(events) if self.order == "pre_norm" else events
+        query, key, value = self._projections(normalised, sources)
+        return self._feed_forward(newest, normalised, newest_attention(query, key, value, layout))
+
+    @property
+    def _rate(self) -> float:
+        return self.dropout if self.training else 0.0
+
+    def _projections(self, queries: Tensor, sources: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        dimension = queries.shape[1]
+        query = self.query(queries).view(-1, self.heads, dimension // self.heads)
+        key, value = self.key_value(sources).view(-1, 2, self.heads, dimension // self.heads).unbind(1)
+        return query, key, value
+
+    def _feed_forward(self, events: Tensor, normalised: Tensor, attended: Tensor) -> Tensor:
+        """All that follows the heads, row by row."""
         joined = attended.flatten(1)
-        return joined if self.output is None else cast(Tensor, self.output(joined))
+        if self.output is not None:
+            joined = self.output(joined)
+        if self.order == "pre_norm":
+            residual = dropout_add(joined, events, self._rate)
+            stream = self.feed_forward_norm(residual)
+        else:
+            stream = residual = self.feed_forward_norm(normalised + joined)
+        hidden = relu_dropout(self.expand(stream), self._rate)
+        return dropout_add(self.contract(hidden), residual, self._rate)
