@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 Stage = Literal["data", "retrieval", "ranking", "re-ranking"]
 
 FIT_FILE = "fit.json"
-"""A trained method may leave this file in its run directory, with the facts of its training that the result should carry:
-``epochs``, ``best_epoch``, ``parameters``, ``targets_per_second``, and ``fit_seconds`` and ``fit_cpu_seconds`` where an
-interrupted and resumed training must count all its sessions."""
+"""A trained method may leave this file in its run directory, with the facts of its training that the result should
+carry: ``epochs``, ``best_epoch``, ``parameters``, ``targets_per_second``, and ``fit_seconds`` and ``fit_cpu_seconds``
+where an interrupted and resumed training must count all its sessions."""
 
 
 @dataclass(frozen=True)
