@@ -12,7 +12,7 @@ from workload import EpochClock, Measurement, Sequences, Workload, finish, peak_
 from recascade import __version__
 from recascade.data.encoded import EncodedSplit, HeldOut
 from recascade.data.events import EventSequences
-from recascade.data.next_item import NextItemData, training_counts
+from recascade.data.next_item import NextItemData
 from recascade.data.split_config import SplitConfig
 from recascade.data.split_manifest import SplitManifest
 from recascade.data.vocabulary import Vocabulary
@@ -113,7 +113,7 @@ def main(workload: Workload, result: Path) -> None:
     measurement.memory_after_training = peak_memory()
 
     with stopwatch() as evaluation:
-        retriever = InnerProductRetriever(model, torch.from_numpy(training_counts(data)).float())
+        retriever = InnerProductRetriever(model, torch.from_numpy(data.item_counts).float())
         config = EvaluationConfig(
             cutoffs=[workload.cutoff],
             metrics=["ndcg", "recall"],

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from recascade.data.encoded import EncodedSplit, HeldOut
 from recascade.data.events import EventSequences
-from recascade.data.next_item import NextItemData, training_counts, training_windows
+from recascade.data.next_item import NextItemData, training_windows
 from recascade.errors import ConfigurationError, DataError
 
 DATA = Path(os.environ.get("RECASCADE_DATA", Path(__file__).parents[3].parent / "shared" / "data"))
@@ -158,9 +158,10 @@ def test_batches_do_not_depend_on_held_out_events() -> None:
     assert predictions(split(history, [1, 0]), 5, "last") == predictions(split(changed, [1, 0]), 5, "last")
 
 
-def test_training_counts_leave_held_out_events_out() -> None:
+def test_item_counts_leave_held_out_events_out_until_validation_is_trained() -> None:
     data = split([[[1], [2], [1], [3]], [[3]]], held_out=[1, 0], items=5)
-    assert training_counts(data).tolist() == [0, 2, 1, 1, 0]
+    assert data.item_counts.tolist() == [0, 2, 1, 1, 0]
+    assert data.with_validation_trained().item_counts.tolist() == [0, 2, 1, 2, 0]
 
 
 def test_validation_rows_cover_all_users_over_the_ranks_and_samples_are_seeded() -> None:

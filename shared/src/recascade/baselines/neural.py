@@ -10,7 +10,7 @@ from torch import nn
 
 from recascade.baselines import config
 from recascade.contracts.method import FIT_FILE, Experiment
-from recascade.data.next_item import NextItemData, Windows, training_counts
+from recascade.data.next_item import NextItemData, Windows
 from recascade.files import write_json
 from recascade.models.dssm import DSSM, Similarity
 from recascade.models.gru4rec import GRU4Rec
@@ -121,4 +121,4 @@ def _train(model: nn.Module, loss: LossConfig, windows: str, experiment: Experim
     write_json(experiment.directory / FIT_FILE, facts)
     if torch.cuda.is_available() and experiment.trainer.accelerator in ("auto", "gpu", "cuda"):
         model.to("cuda")
-    return InnerProductRetriever(next_item_model, torch.from_numpy(training_counts(experiment.data)))
+    return InnerProductRetriever(next_item_model, torch.from_numpy(experiment.data.item_counts))

@@ -223,9 +223,3 @@ class NextItemData(L.LightningDataModule):
     @staticmethod
     def _index(items: NDArray[np.int32]) -> Tensor:
         return torch.from_numpy(items.astype(np.int64))
-
-
-def training_counts(data: EncodedSplit) -> NDArray[np.int64]:
-    """int64 ``[I]``: training events of each item, its popularity."""
-    events = ranges(np.asarray(data.events.offsets)[:-1], data.train_lengths)
-    return np.bincount(np.asarray(data.events.items)[events], minlength=len(data.items)).astype(np.int64)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recascade.data.encoded import EncodedSplit
-from recascade.data.next_item import NextItemBatch, training_counts
+from recascade.data.next_item import NextItemBatch
 from recascade.errors import ConfigurationError
 from recascade.evaluation.ranking_metrics import ranking_metric
 from recascade.evaluation.requests import find_hits, requests, target_sets
@@ -53,7 +53,7 @@ class NextItemModule(L.LightningModule):
         self.trainer_config = trainer
         self.exclude_seen = exclude_seen
         self.monitor_metric, self.monitor_cutoff = parse_monitor(trainer.monitor)
-        counts = torch.from_numpy(training_counts(data))
+        counts = torch.from_numpy(data.item_counts)
         self.register_buffer("_popularity", counts.float(), persistent=False)
         self.negatives = NegativeSampler(counts, loss.popularity_exponent)
         next_item_model = cast(NextItemModel, model)
