@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -68,9 +69,19 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
         temporary.write_text("x")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
-def test_a_forbidden_folder_is_one_sentence(tmp_path: Path) -> None:
+@pytest.fixture
+def ordinary_user() -> Iterator[None]:
+    """The superuser may write anywhere, so it becomes nobody for the time of a test."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(user)
+
+
+def test_a_forbidden_folder_is_one_sentence(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     tmp_path.chmod(0o500)
+    request.getfixturevalue("ordinary_user")
     with pytest.raises(DataError, match="cannot be written"):
         write_json(tmp_path / "file.json", {})
 

@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,9 @@ def write_atomically(path: Path) -> Iterator[Path]:
                 os.fsync(handle.fileno())
             temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        # A folder that cannot be entered says so above; failing to clean up in it must not hide that.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
