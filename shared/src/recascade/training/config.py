@@ -100,8 +100,8 @@ class LossConfig:
         negatives: items drawn to compare with, for the two sampled losses.
         sharing: ``batch`` compares all positions with the same negatives (one matrix product); ``position`` draws for
             each position anew, as the published SASRec does; ``block`` draws anew for every ``block`` neighbouring
-            positions: nearly the validation NDCG of ``position`` on Amazon Beauty at a seventh of its CPU time, and above
-            ``batch`` (one exploratory run each, 256 negatives).
+            positions: nearly the validation NDCG of ``position`` on Amazon Beauty at a seventh of its CPU time, and
+            above ``batch`` (one exploratory run each, 256 negatives).
         block: positions that share their negatives under ``sharing=block``.
         popularity_exponent: negatives are drawn in proportion to (training events)^exponent; 0 draws uniformly.
         log_q: subtract the log probability of being drawn from the scores of sampled softmax, so that it estimates the
