@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from recascade.errors import ConfigurationError, did_you_mean
+from recascade.contracts.checks import check_at_least, check_choice, check_within
+from recascade.errors import ConfigurationError
 from recascade.training.config import LossConfig
 
 
@@ -27,7 +27,7 @@ class PersonalFrequencyConfig:
 
     def check(self) -> None:
         """Refuse a decay outside (0, 1]."""
-        _within("model.decay", self.decay, 0, 1)
+        check_within("model.decay", self.decay, 0, 1)
 
 
 @dataclass
@@ -53,9 +53,9 @@ class CoVisitConfig:
 
     def check(self) -> None:
         """Refuse values that leave nothing to count."""
-        _at_least("model.window", self.window, 1)
-        _at_least("model.last", self.last, 1)
-        _within("model.decay", self.decay, 0, 1)
+        check_at_least("model.window", self.window, 1)
+        check_at_least("model.last", self.last, 1)
+        check_within("model.decay", self.decay, 0, 1)
 
 
 @dataclass
@@ -72,8 +72,8 @@ class ItemKNNConfig:
 
     def check(self) -> None:
         """Refuse values that cannot work."""
-        _at_least("model.neighbours", self.neighbours, 1)
-        _at_least("model.shrinkage", self.shrinkage, 0)
+        check_at_least("model.neighbours", self.neighbours, 1)
+        check_at_least("model.shrinkage", self.shrinkage, 0)
 
 
 @dataclass
@@ -90,8 +90,8 @@ class TransitionSimilarityConfig:
 
     def check(self) -> None:
         """Refuse values that cannot work."""
-        _one_of("model.sources", self.sources, ("last", "last-two"))
-        _at_least("model.edge_weight", self.edge_weight, 0)
+        check_choice("model.sources", self.sources, ("last", "last-two"))
+        check_at_least("model.edge_weight", self.edge_weight, 0)
 
 
 @dataclass
@@ -126,8 +126,8 @@ class SASRecConfig:
         """Refuse values that cannot work."""
         _check_sequence_model(self.dimension, self.max_length, self.dropout, self.windows, self.loss)
         _check_blocks(self.dimension, self.blocks, self.heads)
-        _one_of("model.order", self.order, ("release", "pre_norm"))
-        _one_of("model.positions", self.positions, ("from_start", "from_end"))
+        check_choice("model.order", self.order, ("release", "pre_norm"))
+        check_choice("model.positions", self.positions, ("from_start", "from_end"))
 
 
 @dataclass
@@ -166,9 +166,9 @@ class HSTUConfig:
         """Refuse values that cannot work."""
         _check_sequence_model(self.dimension, self.max_length, self.dropout, self.windows, self.loss)
         _check_blocks(self.dimension, self.blocks, self.heads)
-        _at_least("model.time_buckets", self.time_buckets, 0)
-        _one_of("model.normaliser", self.normaliser, ("max_length", "visible"))
-        _one_of("model.output", self.output, ("layer_norm", "unit_length"))
+        check_at_least("model.time_buckets", self.time_buckets, 0)
+        check_choice("model.normaliser", self.normaliser, ("max_length", "visible"))
+        check_choice("model.output", self.output, ("layer_norm", "unit_length"))
 
 
 @dataclass
@@ -199,9 +199,9 @@ class GRU4RecConfig:
     def check(self) -> None:
         """Refuse values that cannot work."""
         _check_sequence_model(self.dimension, self.max_length, self.dropout, self.windows, self.loss)
-        _at_least("model.layers", self.layers, 1)
+        check_at_least("model.layers", self.layers, 1)
         if self.hidden is not None:
-            _at_least("model.hidden", self.hidden, 1)
+            check_at_least("model.hidden", self.hidden, 1)
 
 
 @dataclass
@@ -237,39 +237,24 @@ class DSSMConfig:
     def check(self) -> None:
         """Refuse values that cannot work."""
         _check_sequence_model(self.dimension, self.max_length, self.dropout, self.windows, self.loss)
-        _at_least("model.recent", self.recent, 1)
-        _at_least("model.hidden", min(self.hidden, default=1), 1)
-        _one_of("model.similarity", self.similarity, ("inner_product", "cosine"))
+        check_at_least("model.recent", self.recent, 1)
+        check_at_least("model.hidden", min(self.hidden, default=1), 1)
+        check_choice("model.similarity", self.similarity, ("inner_product", "cosine"))
 
 
 def _check_sequence_model(dimension: int, max_length: int, dropout: float, windows: str, loss: LossConfig) -> None:
-    _at_least("model.dimension", dimension, 1)
-    _at_least("model.max_length", max_length, 1)
+    check_at_least("model.dimension", dimension, 1)
+    check_at_least("model.max_length", max_length, 1)
     if not 0 <= dropout < 1:
         raise ConfigurationError(f"model.dropout is {dropout}; it must be at least 0 and below 1.")
-    _one_of("model.windows", windows, ("last", "chunks"))
+    check_choice("model.windows", windows, ("last", "chunks"))
     loss.check()
 
 
 def _check_blocks(dimension: int, blocks: int, heads: int) -> None:
-    _at_least("model.blocks", blocks, 1)
-    _at_least("model.heads", heads, 1)
+    check_at_least("model.blocks", blocks, 1)
+    check_at_least("model.heads", heads, 1)
     if dimension % heads:
         raise ConfigurationError(
             f"model.dimension is {dimension} and model.heads is {heads}; the dimension must be a multiple of the heads."
         )
-
-
-def _one_of(key: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise ConfigurationError(f"{key} is {value!r}.{did_you_mean(value, known)}")
-
-
-def _at_least(key: str, value: float, least: float) -> None:
-    if not value >= least:
-        raise ConfigurationError(f"{key} is {value}; it must be at least {least}.")
-
-
-def _within(key: str, value: float, above: float, most: float) -> None:
-    if not above < value <= most:
-        raise ConfigurationError(f"{key} is {value}; it must be above {above} and at most {most}.")
