@@ -6,7 +6,6 @@ import torch
 from recascade.contracts.context import Context
 from recascade.data.features import FeatureTable, MultiValued
 from recascade.models.dssm import DSSM
-from recascade.models.feature_encoder import FeatureEncoder
 
 
 def make_context(users: list[int], lengths: list[int]) -> Context:
@@ -33,40 +32,29 @@ def table(rows: int) -> FeatureTable:
     )
 
 
-def test_features_sum_up() -> None:
-    torch.manual_seed(0)
-    features = table(4)
-    encoder = FeatureEncoder(features, 5)
-    with torch.no_grad():
-        vectors = encoder()
-        for row in range(4):
-            expected = encoder.linear(torch.from_numpy(features.numeric[row]))
-            for column, start in ((0, 0), (1, 3)):
-                expected = expected + encoder.categories[start + int(features.categorical[row, column])]
-            if row % 2 == 0:
-                expected = expected + encoder.multi_valued[0][1:4].mean(0)
-            torch.testing.assert_close(vectors[row], expected)
-        rows = torch.tensor([3, 0, 0, 2])
-        torch.testing.assert_close(encoder(rows), vectors[rows])
-
-
-def test_features_are_not_saved_with_the_weights() -> None:
-    names = FeatureEncoder(table(4), 5).state_dict()
-    assert set(names) == {"categories", "linear.weight", "multi_valued.0"}
-
-
 def test_only_recent_items_count() -> None:
     torch.manual_seed(0)
-    model = DSSM(20, 8, recent=2, max_length=10).eval()
+    model = DSSM(20, 8, recent=2, max_length=10, similarity="inner_product")
     with torch.no_grad():
         states = model.states(make_context([0], [6]))
-        inputs = (model.item_embedding[4] + model.item_embedding[5]) / 2
+        inputs = (model.item_inputs.identity.weight[5] + model.item_inputs.identity.weight[6]) / 2
         torch.testing.assert_close(states[5], model.user_tower(inputs))
+
+
+def test_the_newest_state_is_the_user_vector() -> None:
+    torch.manual_seed(0)
+    model = DSSM(20, 8, recent=3, max_length=10, users=3, item_features=table(20), user_features=table(4))
+    context = make_context([0, 1, -1], [4, 2, 7])
+    with torch.no_grad():
+        newest = model.states(context)[context.offsets[1:] - 1]
+        torch.testing.assert_close(model.user_vectors(context), newest, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(model.newest_states(context), newest, atol=1e-6, rtol=1e-5)
+        assert not model.newest_states(make_context([0], [0])).any()
 
 
 def test_users_of_their_own() -> None:
     torch.manual_seed(0)
-    model = DSSM(20, 8, users=3, max_length=10).eval()
+    model = DSSM(20, 8, users=3, max_length=10)
     context = make_context([0, 1, -1], [4, 4, 4])
     context.items[:] = 7
     with torch.no_grad():
@@ -75,13 +63,21 @@ def test_users_of_their_own() -> None:
     assert not torch.allclose(states[3], states[11])
 
 
-def test_unknown_user_has_no_user_features() -> None:
+def test_unknown_user_has_the_features_of_the_unknown() -> None:
     torch.manual_seed(0)
-    model = DSSM(20, 8, user_features=table(4), max_length=10).eval()
-    plain = DSSM(20, 8, max_length=10).eval()
-    plain.load_state_dict({k: v for k, v in model.state_dict().items() if not k.startswith("user_features")})
-    context = make_context([-1, 0], [4, 4])
+    model = DSSM(20, 8, user_features=table(4), max_length=10)
+    context = make_context([-1, 0, 4], [4, 4, 4])
+    context.items[:] = 7
     with torch.no_grad():
-        with_features, without = model.states(context), plain.states(context)
-    torch.testing.assert_close(with_features[:4], without[:4])
-    assert not torch.allclose(with_features[4:], without[4:])
+        states = model.states(context)
+    torch.testing.assert_close(states[:4], states[8:])
+    assert not torch.allclose(states[:4], states[4:8])
+
+
+def test_hidden_layers_drop_out_in_training_only() -> None:
+    torch.manual_seed(0)
+    model = DSSM(20, 8, dropout=0.5, max_length=10)
+    context = make_context([0], [6])
+    assert not torch.equal(model.user_vectors(context), model.user_vectors(context))
+    model.eval()
+    assert torch.equal(model.user_vectors(context), model.user_vectors(context))

@@ -12,11 +12,12 @@ from recascade.baselines import config
 from recascade.contracts.method import FIT_FILE, Experiment
 from recascade.data.next_item import NextItemData, Windows
 from recascade.files import write_json
-from recascade.models.dssm import DSSM, Similarity
+from recascade.models.dssm import DSSM
 from recascade.models.gru4rec import GRU4Rec
 from recascade.models.hstu import HSTU, Output
 from recascade.models.next_item import InnerProductRetriever, NextItemModel
 from recascade.models.sasrec import Positions, SASRec
+from recascade.models.two_tower import Similarity
 from recascade.nn.hstu import Normaliser
 from recascade.nn.transformer import LayerOrder
 from recascade.training.config import LossConfig
@@ -90,6 +91,7 @@ def fit_dssm(experiment: Experiment) -> InnerProductRetriever:
         recent=settings.recent,
         max_length=settings.max_length,
         dropout=settings.dropout,
+        embedding_dimension=settings.dimension,
         item_features=data.item_features if settings.item_features else None,
         user_features=data.user_features if settings.user_features else None,
         users=len(data.users) if settings.user_identity else 0,

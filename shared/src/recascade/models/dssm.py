@@ -3,115 +3,142 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from recascade.contracts.context import Context
-from recascade.models.feature_encoder import FeatureEncoder
+from recascade.models.entity_inputs import EntityInputs, check_input_width, side_by_side
 from recascade.models.next_item import check_lengths
+from recascade.models.two_tower import InnerProduct, Similarity, compared_by
 from recascade.nn.causal_mean import causal_mean
 from recascade.nn.dropout import dropout
 from recascade.nn.packed import PackedLayout
+from recascade.nn.packed_mean import packed_mean
+from recascade.nn.tower import LayerFactory, plain_layer, tower
 
 if TYPE_CHECKING:
     from recascade.data.features import FeatureTable
 
-Similarity = Literal["inner_product", "cosine"]
 
+class DSSM(InnerProduct, nn.Module):
+    """User tower: the mean of the recent items' inputs, user id and user features side by side, then a perceptron. Item
+    tower: id and features, then a perceptron. Both are the papers'; that the user tower reads the items' own input
+    embeddings, so that an item's features count in histories as well, is our choice.
 
-class DSSM(nn.Module):
-    """User tower: mean of the recent items' inputs, user id and user features, then a perceptron. Item tower: id and
-    features, then a perceptron.
-
-    The user tower reads the item tower's input vectors, so that an item's features count in histories as well.
+    It is a ``TwoTower`` for requests and a ``NextItemModel`` for sequences, with the same weights: the state after an
+    event is the vector of a user whose history ends there.
 
     Args:
         items: size I of the catalogue.
-        dimension: width d of the common space and of all inputs.
+        dimension: width of the common space.
         hidden: widths of the hidden layers of both perceptrons; none gives towers of one linear layer.
-        recent: how many of the latest events the user tower averages.
-        max_length: the most events of a history.
+        recent: how many of the latest events the user tower averages; 0 for none.
+        max_length: the most events of a history that ``states`` accepts.
         dropout: rate on the inputs of the user tower and on its hidden layers.
-        item_features: of the I items, or None.
-        user_features: of the U users, or None.
+        embedding_dimension: width of the embedding of each identity and of each entity's features.
+        item_features: of the first items, or None.
+        user_features: of the first users, or None.
         users: number U of users that get an embedding of their own; 0 for none, so that the tower serves unknown
             users as well as known ones.
-        similarity: ``cosine`` as in the paper, for a loss with a temperature of about 0.05, or ``inner_product``.
+        item_identity: give each item an embedding of its own.
+        user_extra: width of the extra input block of the user tower.
+        item_extra: width of the extra input block of the item tower.
+        user_layer: makes the layers of the user tower.
+        item_layer: makes the layers of the item tower.
+        similarity: ``cosine`` as in the paper, for a loss with a temperature or scale, or ``inner_product``.
         initial_deviation: standard deviation of the initial embeddings (our choice: 0.02).
+        sparse: see ``IdEmbedding``.
+
+    Raises:
+        ConfigurationError: a tower would read nothing.
     """
 
     def __init__(
         self,
         items: int,
-        dimension: int = 64,
-        hidden: Sequence[int] = (128,),
+        dimension: int = 16,
+        hidden: Sequence[int] = (64, 32),
         recent: int = 20,
         max_length: int = 50,
-        dropout: float = 0.2,
+        dropout: float = 0.0,
         *,
+        embedding_dimension: int = 16,
         item_features: FeatureTable | None = None,
         user_features: FeatureTable | None = None,
         users: int = 0,
-        similarity: Similarity = "inner_product",
+        item_identity: bool = True,
+        user_extra: int = 0,
+        item_extra: int = 0,
+        user_layer: LayerFactory = plain_layer,
+        item_layer: LayerFactory = plain_layer,
+        similarity: Similarity = "cosine",
         initial_deviation: float = 0.02,
+        sparse: bool = False,
     ) -> None:
         super().__init__()
+        self.user_width = self.item_width = dimension
+        self.history_length = recent
         self.max_length = max_length
-        self.recent = recent
         self.dropout = dropout
         self.similarity = similarity
-        self.item_embedding = nn.Parameter(torch.empty(items, dimension))
-        # The last row stands for users that training never saw, whose index is -1.
-        self.user_embedding = nn.Parameter(torch.empty(users + 1, dimension)) if users else None
-        for embedding in (self.item_embedding, self.user_embedding):
-            if embedding is not None:
-                nn.init.normal_(embedding, std=initial_deviation)
-        self.item_features = None if item_features is None else FeatureEncoder(item_features, dimension)
-        self.user_features = None if user_features is None else FeatureEncoder(user_features, dimension)
-        self.user_tower = _perceptron(dimension, hidden, dropout)
-        self.item_tower = _perceptron(dimension, hidden, 0.0)
+        self.item_inputs = EntityInputs(
+            "item",
+            items,
+            embedding_dimension,
+            item_features,
+            identity=item_identity,
+            extra=item_extra,
+            initial_deviation=initial_deviation,
+            sparse=sparse,
+        )
+        self.user_inputs = EntityInputs(
+            "user",
+            users,
+            embedding_dimension,
+            user_features,
+            identity=users > 0,
+            extra=user_extra,
+            initial_deviation=initial_deviation,
+            sparse=sparse,
+        )
+        user_width = (self.item_inputs.own_width if recent else 0) + self.user_inputs.width
+        check_input_width("user", user_width)
+        check_input_width("item", self.item_inputs.width)
+        self.user_tower = tower((user_width, *hidden, dimension), user_layer, dropout)
+        self.item_tower = tower((self.item_inputs.width, *hidden, dimension), item_layer)
+
+    def user_vectors(self, context: Context, extra: Tensor | None = None) -> Tensor:
+        """See ``recascade.models.two_tower.TwoTower``; a mean of no events is 0."""
+        blocks = self.user_inputs.blocks(context.users, extra)
+        if self.history_length and self.item_inputs.own_width:
+            recent = context.last(self.history_length)
+            blocks.insert(0, packed_mean(side_by_side(self.item_inputs.own(recent.items)), recent.offsets))
+        return self._user_output(blocks)
 
     def states(self, context: Context) -> Tensor:
-        """``[T, d]`` float32; row t depends on the user and on events up to t of its own sequence.
+        """``[T, dimension]`` float32; row t depends on the user and on events up to t of its own sequence. The extra
+        block is 0.
 
         Raises:
             DataError: a sequence is longer than ``max_length``.
         """
         layout = PackedLayout.of(context.offsets)
         check_lengths(layout.longest, self.max_length)
-        inputs = causal_mean(self._item_inputs(context.items), layout, self.recent)
-        if self.user_embedding is not None or self.user_features is not None:
-            inputs = inputs + self._user_inputs(context.users).index_select(0, layout.rows)
-        return self._output(self.user_tower(dropout(inputs, self.dropout if self.training else 0.0)))
+        blocks = [block.index_select(0, layout.rows) for block in self.user_inputs.blocks(context.users)]
+        if self.history_length and self.item_inputs.own_width:
+            events = side_by_side(self.item_inputs.own(context.items))
+            blocks.insert(0, causal_mean(events, layout, self.history_length))
+        return self._user_output(blocks)
 
-    def item_vectors(self, items: Tensor | None = None) -> Tensor:
-        """``[n, d]`` vectors of these items (int64 ``[n]``), or all ``[I, d]``."""
-        return self._output(self.item_tower(self._item_inputs(items)))
+    def newest_states(self, context: Context) -> Tensor:
+        """``[B, dimension]``, the state of each request's newest event, 0 where there is none."""
+        return self.user_vectors(context) * (context.lengths > 0)[:, None]
 
-    def _item_inputs(self, items: Tensor | None) -> Tensor:
-        vectors = self.item_embedding if items is None else self.item_embedding.index_select(0, items)
-        return vectors if self.item_features is None else vectors + self.item_features(items)
+    def item_vectors(self, items: Tensor | None = None, extra: Tensor | None = None) -> Tensor:
+        """``[n, dimension]`` vectors of these items (int64 ``[n]``, -1 for unknown), or of the whole catalogue."""
+        return compared_by(self.similarity, self.item_tower(self.item_inputs(items, extra)))
 
-    def _user_inputs(self, users: Tensor) -> Tensor:
-        inputs = torch.zeros(len(users), self.item_embedding.shape[1], device=users.device)
-        if self.user_embedding is not None:
-            inputs = inputs + self.user_embedding[users]
-        if self.user_features is not None:
-            known = users >= 0
-            inputs = inputs + self.user_features(users.clamp(min=0)) * known[:, None]
-        return inputs
-
-    def _output(self, vectors: Tensor) -> Tensor:
-        return normalize(vectors, dim=1) if self.similarity == "cosine" else vectors
-
-
-def _perceptron(dimension: int, hidden: Sequence[int], rate: float) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    width = dimension
-    for wider in hidden:
-        layers += [nn.Linear(width, wider), nn.ReLU(), nn.Dropout(rate)]
-        width = wider
-    return nn.Sequential(*layers, nn.Linear(width, dimension))
+    def _user_output(self, blocks: list[Tensor]) -> Tensor:
+        inputs = dropout(side_by_side(blocks), self.dropout if self.training else 0.0)
+        return compared_by(self.similarity, self.user_tower(inputs))

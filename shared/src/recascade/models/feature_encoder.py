@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 class FeatureEncoder(nn.Module):
     """Sum of the embeddings of all categories (their mean in a multi-valued feature) and a linear map of quantities.
 
+    A row outside of the table, -1 or from N on, is unknown: it has code 0 (missing) in every single-valued feature, no
+    values in the others and quantities of 0 (the mean). So the table serves a vocabulary that outgrew it.
+
     The features themselves are buffers that are not saved with the weights: they belong to the data.
 
     Args:
@@ -32,32 +35,36 @@ class FeatureEncoder(nn.Module):
         super().__init__()
         # All columns share one embedding matrix, each with rows of its own, so that one operator sums them.
         starts = np.concatenate([[0], np.cumsum(table.cardinalities, dtype=np.int64)])
-        codes = np.asarray(table.categorical, dtype=np.int64) + starts[:-1]
+        # Row N of all buffers is the unknown row.
+        self.rows = len(table)
+        codes = np.pad(np.asarray(table.categorical, dtype=np.int64), ((0, 1), (0, 0))) + starts[:-1]
         self.register_buffer("codes", torch.from_numpy(codes), persistent=False)
-        self.register_buffer("quantities", torch.tensor(np.asarray(table.numeric)), persistent=False)
+        quantities = np.pad(np.asarray(table.numeric), ((0, 1), (0, 0)))
+        self.register_buffer("quantities", torch.from_numpy(quantities), persistent=False)
         self.categories = nn.Parameter(torch.empty(int(starts[-1]), dimension))
         self.linear = nn.Linear(table.numeric.shape[1], dimension, bias=False) if table.numeric.shape[1] else None
         self.multi_valued = nn.ParameterList()
         for number, feature in enumerate(table.multi_valued):
             self.register_buffer(f"values_{number}", _tensor(feature.values), persistent=False)
-            self.register_buffer(f"offsets_{number}", _tensor(feature.offsets), persistent=False)
+            offsets = np.append(feature.offsets, feature.offsets[-1])
+            self.register_buffer(f"offsets_{number}", _tensor(offsets), persistent=False)
             self.multi_valued.append(nn.Parameter(torch.empty(feature.cardinality, dimension)))
         for embedding in (self.categories, *self.multi_valued):
             nn.init.normal_(embedding, std=initial_deviation)
 
     def forward(self, rows: Tensor | None = None) -> Tensor:
         """``[n, d]`` vectors of these rows (int64 ``[n]``), or of all N."""
-        codes = self.codes if rows is None else self.codes.index_select(0, rows)
-        vectors = torch.zeros(len(codes), self.categories.shape[1], device=codes.device)
-        if codes.shape[1]:
-            vectors = vectors + embedding_bag(codes, self.categories, mode="sum")
+        if rows is None:
+            rows = torch.arange(self.rows, device=self.codes.device)
+        else:
+            rows = rows.masked_fill((rows < 0) | (rows > self.rows), self.rows)
+        vectors = self.categories.new_zeros(len(rows), self.categories.shape[1])
+        if self.codes.shape[1]:
+            vectors = vectors + embedding_bag(self.codes.index_select(0, rows), self.categories, mode="sum")
         if self.linear is not None:
-            quantities = self.quantities if rows is None else self.quantities.index_select(0, rows)
-            vectors = vectors + self.linear(quantities)
+            vectors = vectors + self.linear(self.quantities.index_select(0, rows))
         for number, embedding in enumerate(self.multi_valued):
-            values, offsets = self.get_buffer(f"values_{number}"), self.get_buffer(f"offsets_{number}")
-            if rows is not None:
-                values, offsets = _select(values, offsets, rows)
+            values, offsets = _select(self.get_buffer(f"values_{number}"), self.get_buffer(f"offsets_{number}"), rows)
             bags = embedding_bag(values, embedding, offsets, mode="mean", include_last_offset=True)
             vectors = vectors + bags
         return vectors

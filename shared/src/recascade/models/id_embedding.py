@@ -75,4 +75,5 @@ def _normal_rows(start: int, stop: int, width: int, seed: int) -> Tensor:
     words = stream.random_raw((stop - start) * steps * _WORDS).reshape(stop - start, -1)[:, :width]
     # 52 bits give a number strictly between 0 and 1, whose normal quantile is finite.
     uniform = ((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
-    return torch.special.ndtri(torch.from_numpy(uniform)).float()
+    normal: Tensor = torch.special.ndtri(torch.from_numpy(uniform))
+    return normal.float()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Protocol
 
 from torch import nn
@@ -39,7 +40,7 @@ def tower(widths: Sequence[int], layer: LayerFactory = plain_layer, dropout: flo
     """
     last = len(widths) - 2
     layers: list[nn.Module] = []
-    for number, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for number, (inputs, outputs) in enumerate(pairwise(widths)):
         layers.append(layer(inputs, outputs, activation=number < last, first=number == 0))
         if dropout and number < last:
             layers.append(nn.Dropout(dropout))
