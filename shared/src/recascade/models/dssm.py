@@ -14,7 +14,7 @@ from recascade.models.two_tower import InnerProduct, Similarity, compared_by
 from recascade.nn.causal_mean import causal_mean
 from recascade.nn.dropout import dropout
 from recascade.nn.packed import PackedLayout
-from recascade.nn.packed_mean import packed_mean
+from recascade.nn.packed_pooling import packed_mean
 from recascade.nn.tower import LayerFactory, plain_layer, tower
 
 if TYPE_CHECKING:
