@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 import pytest
 
-from recascade.bench.config import compose, parse_overrides
+from recascade.bench.config import compose
 from recascade.bench.registry import find_method, installed_methods
 from recascade.cli.main import command
+from recascade.settings import parse_overrides
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]

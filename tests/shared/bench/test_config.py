@@ -11,16 +11,15 @@ from hypothesis import strategies as st
 from recascade.bench.config import (
     changes,
     compose,
-    flatten,
     folder_name,
     load,
-    parse_overrides,
     same_run,
     save,
 )
 from recascade.bench.registry import find_method
 from recascade.contracts.method import Method
 from recascade.errors import ConfigurationError, DataError
+from recascade.settings import flatten, parse_overrides
 
 SASREC = find_method("sasrec")
 
@@ -119,7 +118,7 @@ def test_the_split_is_not_a_change_but_another_run() -> None:
         ("model.dimensoin", 3, "no configuration key 'model.dimensoin'. Did you mean 'model.dimension'"),
         ("dimension", 3, "Did you mean 'model.dimension'"),
         ("max_epoch", 3, "Did you mean 'trainer.max_epochs'"),
-        ("zzzz", 3, "Keys begin with split., model., trainer. or evaluation."),
+        ("zzzz", 3, "Keys begin with split., model., trainer., evaluation."),
         ("model.loss", "bce", "'model.loss' is a group of keys; set one of them: model.loss.name"),
         ("trainer.max_epochs", "many", "trainer.max_epochs must be a whole number, but 'many' was given"),
         ("trainer.max_epochs", 2.5, "trainer.max_epochs must be a whole number, but 2.5 was given"),

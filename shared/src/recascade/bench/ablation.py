@@ -6,10 +6,11 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recascade.bench.config import RunConfig, parse_value
+from recascade.bench.config import RunConfig
 from recascade.bench.registry import find_method
 from recascade.bench.suite import configs_of
 from recascade.errors import ConfigurationError
+from recascade.settings import parse_value
 
 VARIANT_AXIS = "variant"
 _SECTIONS = ("split", "model", "trainer", "evaluation")

@@ -10,9 +10,10 @@ from typing import Any
 
 import yaml
 
-from recascade.bench.config import RunConfig, compose, flatten
+from recascade.bench.config import RunConfig, compose
 from recascade.bench.registry import find_method
 from recascade.errors import ConfigurationError, did_you_mean
+from recascade.settings import flatten
 
 _SUITE_KEYS = ("title", "data", "seeds", "split", "trainer", "evaluation", "runs")
 _RUN_KEYS = ("method", "variant", "seeds", "model", "trainer")

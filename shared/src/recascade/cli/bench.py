@@ -20,8 +20,8 @@ def command(suite: str, overrides: tuple[str, ...], data: str | None, seeds: int
 
     Example: recascade bench demo
     """
-    from recascade.bench.config import parse_overrides
     from recascade.bench.suite import read_suite
     from recascade.cli.sweeping import sweep
+    from recascade.settings import parse_overrides
 
     return sweep(read_suite(suite).configs(data=data, seeds=seeds, overrides=parse_overrides(overrides)), options)

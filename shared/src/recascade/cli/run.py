@@ -22,8 +22,8 @@ def command(method: str, overrides: tuple[str, ...], data: str, variant: str, se
 
     Example: recascade run sasrec --data completejourney --seeds 2 split.protocol=last-basket split.ties=group
     """
-    from recascade.bench.config import parse_overrides
     from recascade.bench.suite import configs_of
     from recascade.cli.sweeping import sweep
+    from recascade.settings import parse_overrides
 
     return sweep(configs_of(method, data, variant, seeds, parse_overrides(overrides)), options)
