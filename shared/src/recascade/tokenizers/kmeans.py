@@ -1,0 +1,90 @@
+"""k-means by matrix products: Lloyd's iterations on a sample, and nearest centroids in pieces."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Largest table of distances that is held at once, in numbers.
+_DISTANCES_AT_ONCE = 1 << 22
+
+
+def nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
+    """The nearest centroid of each point; of equally near ones the first.
+
+    Args:
+        points: float32 ``[N, d]``.
+        centroids: float32 ``[K, d]``.
+
+    Returns:
+        Index of the centroid, int64 ``[N]``, and the squared distance to it, float32 ``[N]``.
+    """
+    # |p - c|² = |p|² - 2 (p·c - |c|²/2): the first term does not decide, so one product and one maximum are enough.
+    offsets = centroids.square().sum(dim=1).mul_(-0.5)
+    transposed = centroids.T
+    indices = torch.empty(len(points), dtype=torch.int64)
+    distances = torch.empty(len(points), dtype=points.dtype)
+    step = max(1, _DISTANCES_AT_ONCE // len(centroids))
+    for first in range(0, len(points), step):
+        piece = points[first : first + step]
+        best, index = torch.addmm(offsets, piece, transposed).max(dim=1)
+        indices[first : first + step] = index
+        distances[first : first + step] = piece.square().sum(dim=1) - 2 * best
+    return indices, distances.clamp_(min=0)
+
+
+def squared_distances(points: Tensor, centroids: Tensor) -> Tensor:
+    """All squared distances, float32 ``[N, K]``."""
+    table = torch.addmm(centroids.square().sum(dim=1), points, centroids.T, alpha=-2)
+    return table.add_(points.square().sum(dim=1, keepdim=True)).clamp_(min=0)
+
+
+def means(points: Tensor, assignment: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean of each centroid's points, and how many they are; a centroid without points stays where it was.
+
+    Args:
+        points: float32 ``[N, d]``.
+        assignment: int64 ``[N]``.
+        centroids: float32 ``[K, d]``, as they were.
+
+    Returns:
+        float32 ``[K, d]`` and int64 ``[K]``.
+    """
+    counts = torch.bincount(assignment, minlength=len(centroids))
+    sums = torch.zeros_like(centroids).index_add_(0, assignment, points)
+    return torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centroids), counts
+
+
+def fit_centroids(
+    points: Tensor, clusters: int, *, iterations: int, sample_per_cluster: int, generator: torch.Generator
+) -> Tensor:
+    """Lloyd's algorithm from sampled points; a cluster that loses all its points begins anew at a badly served one.
+
+    Args:
+        points: float32 ``[N, d]``, N at least ``clusters``.
+        clusters: K.
+        iterations: of assignment and mean; it stops earlier when no assignment changes.
+        sample_per_cluster: iterate on at most this many points per cluster, drawn at random, as faiss does with 256: a
+            mean of 256 points is as good as one of all.
+        generator: source of all random choices.
+
+    Returns:
+        float32 ``[K, d]``.
+    """
+    order = torch.randperm(len(points), generator=generator)
+    sample = points[order[: clusters * sample_per_cluster]]
+    centroids = sample[:clusters].clone()
+    previous = None
+    for _ in range(iterations):
+        assignment, distances = nearest(sample, centroids)
+        if previous is not None and torch.equal(assignment, previous):
+            break
+        previous = assignment
+        centroids, counts = means(sample, assignment, centroids)
+        empty = (counts == 0).nonzero().squeeze(1)
+        if len(empty):
+            worst = distances.topk(min(len(empty), len(sample)))
+            # Where every point lies on its centroid there are fewer distinct points than clusters: leave them empty.
+            useful = worst.values > 0
+            centroids[empty[: len(worst.indices)][useful]] = sample[worst.indices[useful]]
+    return centroids
