@@ -45,7 +45,7 @@ def order_events(events: pl.DataFrame, ties: str, seed: int) -> pl.DataFrame:
     runs = np.cumsum(new_run) - 1
     if ties != "file":
         tied = np.flatnonzero(np.bincount(runs)[runs] > 1)
-        hashes = _tie_hash(events[order[tied]], seed if ties == "shuffle" else 0)
+        hashes = tie_hash(events[order[tied]], seed if ties == "shuffle" else 0)
         order[tied] = order[tied[np.lexsort((hashes, runs[tied]))]]
     first_of_user = np.maximum.accumulate(np.where(new_user, np.arange(len(order)), 0))
     position = np.arange(len(order)) - first_of_user
@@ -57,7 +57,8 @@ def order_events(events: pl.DataFrame, ties: str, seed: int) -> pl.DataFrame:
     )
 
 
-def _tie_hash(events: pl.DataFrame, seed: int) -> NDArray[np.uint64]:
+def tie_hash(events: pl.DataFrame, seed: int) -> NDArray[np.uint64]:
+    """uint64 ``[N]``: a hash of (seed, user_id, item_id), by which events of one moment are put in a random order."""
     users, items = (_hash_column(events[name], seed + number) for number, name in enumerate(("user_id", "item_id")))
     return mix(users ^ mix(items))
 
