@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import embedding_bag
+
+from recascade.nn.bag import bag_sum
 
 if TYPE_CHECKING:
     from recascade.data.features import FeatureTable
@@ -58,16 +59,18 @@ class FeatureEncoder(nn.Module):
             rows = torch.arange(self.rows, device=self.codes.device)
         else:
             rows = rows.masked_fill((rows < 0) | (rows > self.rows), self.rows)
-        vectors = self.categories.new_zeros(len(rows), self.categories.shape[1])
-        if self.codes.shape[1]:
-            vectors = vectors + embedding_bag(self.codes.index_select(0, rows), self.categories, mode="sum")
+        vectors = self._sum_of_categories(self.codes.index_select(0, rows))
         if self.linear is not None:
             vectors = vectors + self.linear(self.quantities.index_select(0, rows))
         for number, embedding in enumerate(self.multi_valued):
             values, offsets = _select(self.get_buffer(f"values_{number}"), self.get_buffer(f"offsets_{number}"), rows)
-            bags = embedding_bag(values, embedding, offsets, mode="mean", include_last_offset=True)
-            vectors = vectors + bags
+            vectors = vectors + bag_sum(embedding, values, offsets) / offsets.diff().clamp(min=1)[:, None]
         return vectors
+
+    def _sum_of_categories(self, codes: Tensor) -> Tensor:
+        """``[n, d]`` from the codes ``[n, C]`` of all single-valued features; 0 where there are none."""
+        offsets = torch.arange(len(codes) + 1, device=codes.device) * codes.shape[1]
+        return bag_sum(self.categories, codes.flatten(), offsets)
 
 
 def _select(values: Tensor, offsets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
