@@ -104,19 +104,20 @@ class EventStream:
     def _encode(self, table: pl.DataFrame, offset: int) -> EventBatch:
         table = _checked(table, offset)
         ids = table["event_id"]
-        timestamps = table["timestamp"].to_numpy()
+        # Polars lends its memory read-only, which torch.from_numpy does not take without a warning.
+        timestamps = table["timestamp"].to_numpy(writable=True)
         if "label_time" in table.columns:
-            label_times = table["label_time"].to_numpy()
+            label_times = table["label_time"].to_numpy(writable=True)
         else:
             label_times = timestamps + self._config.label_delay
         return EventBatch(
             offset,
             offset + len(table),
-            event_ids=hash_strings(ids).view(np.int64) if ids.dtype == pl.String else ids.to_numpy(),
+            event_ids=hash_strings(ids).view(np.int64) if ids.dtype == pl.String else ids.to_numpy(writable=True),
             users=self._users.encode(table["user_id"]),
             items=self._items.encode(table["item_id"]),
             timestamps=timestamps,
-            labels=table["label"].to_numpy(),
+            labels=table["label"].to_numpy(writable=True),
             label_times=label_times,
         )
 

@@ -7,16 +7,17 @@ after a crash: the ledger is cut back to the offset of the learner's checkpoint 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from recascade.data.schema import explain_read_failure
 from recascade.errors import DataError, TrainingError
 from recascade.files import write_atomically
 
-SCHEMA = {
+_SCHEMA = {
     "offset": pl.Int64,
     "user": pl.Int64,
     "item": pl.Int64,
@@ -37,7 +38,7 @@ class PrequentialLedger:
     def __init__(self, directory: Path) -> None:
         """Open the ledger of a run; what its folder ``predictions`` holds already is part of it."""
         self._folder = directory / "predictions"
-        self._waiting: list[pl.DataFrame] = []
+        self._waiting: list[dict[str, NDArray[Any]]] = []
         segments = self._segments()
         self.last_offset = int(_read(segments[-1])["offset"][-1]) if segments else -1
 
@@ -70,37 +71,34 @@ class PrequentialLedger:
                 f"The events at offset {offset} come after those at {self.last_offset} in the ledger {self._folder}, "
                 f"but every event is recorded once; go on behind it, or cut it back with truncate({offset})."
             )
-        columns = [np.full(np.shape(labels), offset), users, items, timestamps, labels, probabilities]
-        frame = pl.DataFrame(
-            {
-                name: pl.Series(name, np.asarray(values), dtype=dtype)
-                for (name, dtype), values in zip(SCHEMA.items(), columns, strict=False)
-            }
-        )
+        # Copied, for the caller may use its arrays again before they are written.
+        rows = {
+            "offset": np.full(np.size(labels), offset),
+            "user": np.array(users, dtype=np.int64),
+            "item": np.array(items, dtype=np.int64),
+            "timestamp": np.array(timestamps, dtype=np.int64),
+            "label": np.array(labels, dtype=np.float32),
+            "probability": np.array(probabilities, dtype=np.float64),
+            "ranker_probability": np.full(np.size(labels), np.nan)
+            if ranker_probabilities is None
+            else np.array(ranker_probabilities, dtype=np.float64),
+        }
+        _check_probabilities(rows["probability"], offset)
         if ranker_probabilities is not None:
-            frame = frame.with_columns(
-                pl.Series("ranker_probability", np.asarray(ranker_probabilities), dtype=pl.Float64)
-            )
-        for name in frame.columns[5:]:
-            if not frame[name].is_between(0, 1).all():
-                row = int((~frame[name].is_between(0, 1)).arg_max() or 0)
-                raise TrainingError(
-                    f"The {name} of event {row} (counted from 0) of the batch at offset {offset} is "
-                    f"{frame[name][row]}, which is no probability; lower the learning rate or check the inputs."
-                )
-        self._waiting.append(frame)
+            _check_probabilities(rows["ranker_probability"], offset)
+        self._waiting.append(rows)
         self.last_offset = offset
 
     def flush(self) -> None:
         """Write what is in memory as one segment, named by its first offset; call it with every checkpoint."""
-        frame = _joined(self._waiting)
-        self._waiting = []
+        frame = _frame(self._waiting)
         if len(frame):
             self._write(frame)
+        self._waiting = []
 
     def truncate(self, offset: int) -> None:
         """Forget everything recorded from ``offset`` on, on disk too: the first step after a restart."""
-        self._waiting = [frame for frame in self._waiting if len(frame) and frame["offset"][0] < offset]
+        self._waiting = [rows for rows in self._waiting if (rows["offset"] < offset).all()]
         for segment in self._segments():
             frame = _read(segment)
             kept = frame.filter(pl.col("offset") < offset)
@@ -112,9 +110,12 @@ class PrequentialLedger:
         self.last_offset = int(table["offset"][-1]) if len(table) else -1
 
     def table(self) -> pl.DataFrame:
-        """All events in order: ``offset``, ``user``, ``item``, ``timestamp`` (int64), ``label`` (float32),
-        ``probability`` and, where any batch had it, ``ranker_probability`` (float64; null where a batch had none)."""
-        return _joined([*map(_read, self._segments()), *self._waiting])
+        """All events in order.
+
+        Columns: ``offset`` (of the batch), ``user``, ``item``, ``timestamp`` (int64), ``label`` (float32),
+        ``probability`` and ``ranker_probability`` (float64; null where there was no ranker).
+        """
+        return pl.concat([*map(_read, self._segments()), _frame(self._waiting)])
 
     def _segments(self) -> list[Path]:
         return sorted(self._folder.glob("[0-9]*.parquet"))
@@ -127,12 +128,23 @@ class PrequentialLedger:
 def _read(segment: Path) -> pl.DataFrame:
     with explain_read_failure(segment):
         frame = pl.read_parquet(segment)
-    if "offset" not in frame.columns or not len(frame):
+    if frame.schema != _SCHEMA or not len(frame):
         raise DataError(f"{segment} is no segment of a prediction ledger; remove it.")
     return frame
 
 
-def _joined(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    if not frames:
-        return pl.DataFrame(schema={name: dtype for name, dtype in SCHEMA.items() if name != "ranker_probability"})
-    return pl.concat(frames, how="diagonal")
+def _frame(batches: list[dict[str, NDArray[Any]]]) -> pl.DataFrame:
+    if not batches:
+        return pl.DataFrame(schema=_SCHEMA)
+    columns = {name: np.concatenate([rows[name] for rows in batches]) for name in _SCHEMA}
+    return pl.DataFrame(columns, schema=_SCHEMA).with_columns(pl.col("ranker_probability").fill_nan(None))
+
+
+def _check_probabilities(values: NDArray[Any], offset: int) -> None:
+    wrong = ~((values >= 0) & (values <= 1))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise TrainingError(
+            f"Event {row} (counted from 0) of the batch at offset {offset} was given {values[row]} as its probability; "
+            "lower the learning rate or check the inputs."
+        )

@@ -83,9 +83,8 @@ def prior_counts(ids: Array) -> NDArray[np.int64]:
 
 def _ranker(table: pl.DataFrame) -> Array | None:
     """The ranker's probabilities, NaN where a batch had none; None where no event has one."""
-    if "ranker_probability" not in table.columns or table["ranker_probability"].is_null().all():
-        return None
-    return table["ranker_probability"].fill_null(float("nan")).to_numpy()
+    known = table["ranker_probability"]
+    return None if known.is_null().all() else known.fill_null(float("nan")).to_numpy()
 
 
 def _metrics(labels: Array, probabilities: Array, users: Array, chosen: Array) -> dict[str, Any]:
