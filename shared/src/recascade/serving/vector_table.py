@@ -82,8 +82,8 @@ class VectorTable:
 
     def present(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of the given rows that are in the table, each once, ascending."""
-        rows = np.unique(rows[(rows >= 0) & (rows < len(self._slots))])
-        return rows[self._slots[rows] != _ABSENT]
+        known: NDArray[np.int64] = np.unique(rows[(rows >= 0) & (rows < len(self._slots))])
+        return np.compress(self._slots[known] != _ABSENT, known)
 
     def vectors_of(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """float32 ``[m, d]`` of rows that are all in the table."""
