@@ -32,26 +32,39 @@ def test_features_sum_up() -> None:
     with torch.no_grad():
         vectors = encoder()
         for row in range(4):
-            expected = encoder.linear(torch.from_numpy(features.numeric[row]))
+            expected = features.numeric[row, 0] * encoder.embedding[6]
             for column, start in ((0, 0), (1, 3)):
-                expected = expected + encoder.categories[start + int(features.categorical[row, column])]
+                expected = expected + encoder.embedding[start + int(features.categorical[row, column])]
             if row % 2 == 0:
-                expected = expected + encoder.multi_valued[0][1:4].mean(0)
+                expected = expected + encoder.embedding[8:11].mean(0)
             torch.testing.assert_close(vectors[row], expected)
         rows = torch.tensor([3, 0, 0, 2])
         torch.testing.assert_close(encoder(rows), vectors[rows])
 
 
+def test_means_of_bags() -> None:
+    torch.manual_seed(0)
+    encoder = FeatureEncoder(table(4), 5)
+    rows, offsets = torch.tensor([3, 0, 0, 2, -1]), torch.tensor([0, 2, 2, 5])
+    vectors = encoder(rows)
+    expected = torch.stack([vectors[:2].mean(0), torch.zeros(5), vectors[2:].mean(0)])
+    means = encoder.mean(rows, offsets)
+    torch.testing.assert_close(means, expected)
+    weights = torch.randn(3, 5)
+    (gradient,) = torch.autograd.grad((means * weights).sum(), encoder.embedding)
+    (expected_gradient,) = torch.autograd.grad((expected * weights).sum(), encoder.embedding)
+    torch.testing.assert_close(gradient, expected_gradient)
+
+
 def test_features_are_not_saved_with_the_weights() -> None:
-    names = FeatureEncoder(table(4), 5).state_dict()
-    assert set(names) == {"categories", "linear.weight", "multi_valued.0"}
+    assert set(FeatureEncoder(table(4), 5).state_dict()) == {"embedding"}
 
 
 def test_rows_outside_of_the_table_are_unknown() -> None:
     torch.manual_seed(0)
     encoder = FeatureEncoder(table(4), 5)
     with torch.no_grad():
-        unknown = encoder.categories[0] + encoder.categories[3]
+        unknown = encoder.embedding[0] + encoder.embedding[3]
         torch.testing.assert_close(encoder(torch.tensor([-1, 4, 99])), unknown.repeat(3, 1))
         torch.testing.assert_close(encoder(torch.tensor([4, 1]))[1], encoder()[1])
     assert len(encoder()) == 4

@@ -14,7 +14,6 @@ from recascade.models.two_tower import InnerProduct, Similarity, compared_by
 from recascade.nn.causal_mean import causal_mean
 from recascade.nn.dropout import dropout
 from recascade.nn.packed import PackedLayout
-from recascade.nn.packed_pooling import packed_mean
 from recascade.nn.tower import LayerFactory, plain_layer, tower
 
 if TYPE_CHECKING:
@@ -111,9 +110,9 @@ class DSSM(InnerProduct, nn.Module):
     def user_vectors(self, context: Context, extra: Tensor | None = None) -> Tensor:
         """See ``recascade.models.two_tower.TwoTower``; a mean of no events is 0."""
         blocks = self.user_inputs.blocks(context.users, extra)
-        if self.history_length and self.item_inputs.own_width:
+        if self.history_length:
             recent = context.last(self.history_length)
-            blocks.insert(0, packed_mean(side_by_side(self.item_inputs.own(recent.items)), recent.offsets))
+            blocks = self.item_inputs.own_mean(recent.items, recent.offsets) + blocks
         return self._user_output(blocks)
 
     def states(self, context: Context) -> Tensor:

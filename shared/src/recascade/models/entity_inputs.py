@@ -67,6 +67,15 @@ class EntityInputs(nn.Module):
         """Vectors of identity and features, each ``[n, dimension]``, of these indices (int64 ``[n]``, -1: unknown)."""
         return [part(indices) for part in (self.identity, self.features) if part is not None]
 
+    def own_mean(self, indices: Tensor, offsets: Tensor) -> list[Tensor]:
+        """The means of ``own`` over bags, each ``[B, dimension]``, 0 for an empty one.
+
+        Args:
+            indices: int64 ``[T]``, -1 for unknown.
+            offsets: int64 ``[B + 1]``, ascending from 0 to T.
+        """
+        return [part.mean(indices, offsets) for part in (self.identity, self.features) if part is not None]
+
     def blocks(self, indices: Tensor, extra: Tensor | None = None) -> list[Tensor]:
         """All blocks, of the widths ``widths``.
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recascade.nn.bag import bag_sum
@@ -17,6 +16,9 @@ if TYPE_CHECKING:
 
 class FeatureEncoder(nn.Module):
     """Sum of the embeddings of all categories (their mean in a multi-valued feature) and a linear map of quantities.
+
+    A row of features is a sparse vector over one matrix that holds the embeddings of all columns: 1 at the code of a
+    category, one n-th at each of n values, a quantity itself at its column. So one operator serves them all.
 
     A row outside of the table, -1 or from N on, is unknown: it has code 0 (missing) in every single-valued feature, no
     values in the others and quantities of 0 (the mean). So the table serves a vocabulary that outgrew it.
@@ -30,59 +32,69 @@ class FeatureEncoder(nn.Module):
     """
 
     codes: Tensor
-    quantities: Tensor
+    weights: Tensor
+    offsets: Tensor
 
     def __init__(self, table: FeatureTable, dimension: int, initial_deviation: float = 0.02) -> None:
         super().__init__()
-        # All columns share one embedding matrix, each with rows of its own, so that one operator sums them.
-        starts = np.concatenate([[0], np.cumsum(table.cardinalities, dtype=np.int64)])
-        # Row N of all buffers is the unknown row.
         self.rows = len(table)
-        codes = np.pad(np.asarray(table.categorical, dtype=np.int64), ((0, 1), (0, 0))) + starts[:-1]
-        self.register_buffer("codes", torch.from_numpy(codes), persistent=False)
+        cardinalities = [*table.cardinalities, *[1] * len(table.numeric_names)]
+        cardinalities += [feature.cardinality for feature in table.multi_valued]
+        starts = np.cumsum([0, *cardinalities])
+        # Row N is the unknown row.
+        singles = np.pad(np.asarray(table.categorical, dtype=np.int64), ((0, 1), (0, 0)))
         quantities = np.pad(np.asarray(table.numeric), ((0, 1), (0, 0)))
-        self.register_buffer("quantities", torch.from_numpy(quantities), persistent=False)
-        self.categories = nn.Parameter(torch.empty(int(starts[-1]), dimension))
-        self.linear = nn.Linear(table.numeric.shape[1], dimension, bias=False) if table.numeric.shape[1] else None
-        self.multi_valued = nn.ParameterList()
-        for number, feature in enumerate(table.multi_valued):
-            self.register_buffer(f"values_{number}", _tensor(feature.values), persistent=False)
-            offsets = np.append(feature.offsets, feature.offsets[-1])
-            self.register_buffer(f"offsets_{number}", _tensor(offsets), persistent=False)
-            self.multi_valued.append(nn.Parameter(torch.empty(feature.cardinality, dimension)))
-        for embedding in (self.categories, *self.multi_valued):
-            nn.init.normal_(embedding, std=initial_deviation)
+        every = np.arange(self.rows + 1)
+        rows, codes, weights = [], [], []
+        for column, values in enumerate(singles.T):
+            rows.append(every)
+            codes.append(values + starts[column])
+            weights.append(np.ones(len(every), dtype=np.float32))
+        for column, values in enumerate(quantities.T, len(table.cardinalities)):
+            rows.append(every)
+            codes.append(np.full(len(every), starts[column]))
+            weights.append(values)
+        for column, feature in enumerate(table.multi_valued, len(table.cardinalities) + len(table.numeric_names)):
+            lengths = np.diff(feature.offsets)
+            rows.append(np.repeat(every[:-1], lengths))
+            codes.append(np.asarray(feature.values, dtype=np.int64) + starts[column])
+            weights.append(np.repeat((1 / np.maximum(lengths, 1)).astype(np.float32), lengths))
+        order = np.argsort(np.concatenate(rows), kind="stable")
+        offsets = np.searchsorted(np.concatenate(rows)[order], np.arange(self.rows + 2))
+        self.register_buffer("codes", torch.from_numpy(np.concatenate(codes)[order]), persistent=False)
+        self.register_buffer("weights", torch.from_numpy(np.concatenate(weights)[order]), persistent=False)
+        self.register_buffer("offsets", torch.from_numpy(offsets), persistent=False)
+        self.embedding = nn.Parameter(torch.empty(int(starts[-1]), dimension))
+        nn.init.normal_(self.embedding, std=initial_deviation)
 
     def forward(self, rows: Tensor | None = None) -> Tensor:
         """``[n, d]`` vectors of these rows (int64 ``[n]``), or of all N."""
         if rows is None:
             rows = torch.arange(self.rows, device=self.codes.device)
-        else:
-            rows = rows.masked_fill((rows < 0) | (rows > self.rows), self.rows)
-        vectors = self._sum_of_categories(self.codes.index_select(0, rows))
-        if self.linear is not None:
-            vectors = vectors + self.linear(self.quantities.index_select(0, rows))
-        for number, embedding in enumerate(self.multi_valued):
-            values, offsets = _select(self.get_buffer(f"values_{number}"), self.get_buffer(f"offsets_{number}"), rows)
-            vectors = vectors + bag_sum(embedding, values, offsets) / offsets.diff().clamp(min=1)[:, None]
-        return vectors
+        codes, weights, offsets = self._select(rows)
+        return bag_sum(self.embedding, codes, offsets, weights)
 
-    def _sum_of_categories(self, codes: Tensor) -> Tensor:
-        """``[n, d]`` from the codes ``[n, C]`` of all single-valued features; 0 where there are none."""
-        offsets = torch.arange(len(codes) + 1, device=codes.device) * codes.shape[1]
-        return bag_sum(self.categories, codes.flatten(), offsets)
+    def mean(self, rows: Tensor, offsets: Tensor) -> Tensor:
+        """The mean vector of each bag of rows, 0 for an empty one, for less than the vectors of its rows.
 
+        Args:
+            rows: int64 ``[T]``.
+            offsets: int64 ``[B + 1]``, ascending from 0 to T.
 
-def _select(values: Tensor, offsets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The values of these rows one after the other, and their offsets ``[n + 1]``."""
-    starts = offsets.index_select(0, rows)
-    lengths = offsets.index_select(0, rows + 1) - starts
-    chosen = torch.zeros(len(rows) + 1, dtype=torch.int64, device=rows.device)
-    torch.cumsum(lengths, 0, out=chosen[1:])
-    shift = torch.repeat_interleave(starts - chosen[:-1], lengths)
-    places = torch.arange(len(shift), device=rows.device) + shift
-    return values.index_select(0, places), chosen
+        Returns:
+            ``[B, d]``.
+        """
+        codes, weights, starts = self._select(rows)
+        sums = bag_sum(self.embedding, codes, starts.index_select(0, offsets), weights)
+        return sums / offsets.diff().clamp(min=1)[:, None]
 
-
-def _tensor(array: NDArray[Any]) -> Tensor:
-    return torch.from_numpy(np.asarray(array, dtype=np.int64))
+    def _select(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Codes and weights ``[V]`` of these rows one after the other, and their offsets ``[n + 1]``."""
+        rows = rows.masked_fill((rows < 0) | (rows > self.rows), self.rows)
+        starts = self.offsets.index_select(0, rows)
+        lengths = self.offsets.index_select(0, rows + 1) - starts
+        chosen = torch.zeros(len(rows) + 1, dtype=torch.int64, device=rows.device)
+        torch.cumsum(lengths, 0, out=chosen[1:])
+        shift = torch.repeat_interleave(starts - chosen[:-1], lengths)
+        places = torch.arange(len(shift), device=rows.device) + shift
+        return self.codes.index_select(0, places), self.weights.index_select(0, places), chosen

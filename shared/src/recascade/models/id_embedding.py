@@ -7,7 +7,9 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding
+from torch.nn.functional import embedding, embedding_bag
+
+from recascade.nn.bag import bag_mean
 
 Entity = Literal["user", "item"]
 
@@ -53,6 +55,21 @@ class IdEmbedding(nn.Module):
         rows = indices + 1
         # index_select, because the dense gradient of embedding is a slower scatter on a CPU.
         return embedding(rows, self.weight, sparse=True) if self.sparse else self.weight.index_select(0, rows)
+
+    def mean(self, indices: Tensor, offsets: Tensor) -> Tensor:
+        """The mean vector of each bag of indices, 0 for an empty one.
+
+        Args:
+            indices: int64 ``[T]``, -1 for unknown.
+            offsets: int64 ``[B + 1]``, ascending from 0 to T.
+
+        Returns:
+            ``[B, d]``.
+        """
+        rows = indices + 1
+        if self.sparse:
+            return embedding_bag(rows, self.weight, offsets, mode="mean", include_last_offset=True, sparse=True)
+        return bag_mean(self.weight, rows, offsets)
 
     def grow(self, count: int, seed: int) -> nn.Parameter:
         """Append rows up to ``count`` and return the new weight, another parameter than before; nothing if it has them.

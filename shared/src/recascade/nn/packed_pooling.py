@@ -1,4 +1,4 @@
-"""Sum, mean and softmax over each packed sequence."""
+"""Sum and softmax over each packed sequence."""
 
 from __future__ import annotations
 
@@ -22,11 +22,6 @@ def packed_sum(vectors: Tensor, offsets: Tensor) -> Tensor:
     return cast(Tensor, _PackedSum.apply(vectors, offsets))  # type: ignore[no-untyped-call]
 
 
-def packed_mean(vectors: Tensor, offsets: Tensor) -> Tensor:
-    """Mean of the vectors of each sequence, 0 for an empty one; arguments and result as for ``packed_sum``."""
-    return packed_sum(vectors, offsets) / offsets.diff().clamp(min=1)[:, None]
-
-
 def packed_softmax(logits: Tensor, offsets: Tensor, rows: Tensor) -> Tensor:
     """Softmax over the events of each sequence, column by column.
 
@@ -46,14 +41,12 @@ def packed_softmax(logits: Tensor, offsets: Tensor, rows: Tensor) -> Tensor:
 
 
 class _PackedSum(torch.autograd.Function):
-    """PyTorch's bags with a gradient that copies: its own sorts indices, several times slower on a CPU."""
+    """Every vector is in one sequence only, so the gradient is a copy of its sequence's."""
 
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, offsets: Tensor) -> Tensor:
         ctx.save_for_backward(offsets)
         ctx.events = len(vectors)
-        if not len(vectors):
-            return vectors.new_zeros(len(offsets) - 1, vectors.shape[1])
         events = torch.arange(len(vectors), device=vectors.device)
         return embedding_bag(events, vectors, offsets, mode="sum", include_last_offset=True)
 
