@@ -13,7 +13,7 @@ import click
 from recascade import __version__
 from recascade.errors import RecascadeError, did_you_mean
 
-COMMANDS = ("methods", "data", "run", "bench", "ablate", "compare", "report", "doctor")
+COMMANDS = ("methods", "data", "run", "bench", "ablate", "compare", "report", "serve", "doctor")
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -49,7 +49,7 @@ def command(debug: bool) -> None:
     """Events in, a fair leaderboard out.
 
     Import a log (data), see what can run (methods), run one method (run), a suite of them (bench) or an ablation
-    (ablate), test the differences (compare), and make a page of it (report).
+    (ablate), test the differences (compare), make a page of it (report), and put a trained method to work (serve).
     """
 
 

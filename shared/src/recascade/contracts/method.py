@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -65,6 +65,9 @@ class Method:
         axes: ablation axes, name of the configuration key → values worth trying.
         trained: False for counting methods, which have no epochs and no randomness (one seed says all).
         source: where the method comes from (paper, release), for the report.
+        serve: ``"package.module:function"``, imported only by ``recascade serve``; the function takes the run directory
+            (a ``Path``) and the options of the command (key → value, texts) and returns an ASGI application. Empty for
+            methods that do not serve.
     """
 
     name: str
@@ -77,16 +80,30 @@ class Method:
     axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     trained: bool = True
     source: str = ""
+    serve: str = ""
 
     def run(self, experiment: Experiment) -> Retriever:
         """Import the ``fit`` function and call it."""
-        module, _, function = self.fit.partition(":")
+        fitted: Retriever = self._function("fit", self.fit)(experiment)
+        return fitted
+
+    def application(self, directory: Path, options: Mapping[str, str]) -> Any:
+        """Import the ``serve`` function and call it: the ASGI application that answers from a run directory.
+
+        Raises:
+            ConfigurationError: the method does not serve.
+        """
+        if not self.serve:
+            raise ConfigurationError(f"Method {self.name!r} has no service.")
+        return self._function("serve", self.serve)(directory, options)
+
+    def _function(self, role: str, reference: str) -> Callable[..., Any]:
+        module, _, name = reference.partition(":")
         try:
-            fit = getattr(importlib.import_module(module), function)
+            function: Callable[..., Any] = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError) as error:
             raise ConfigurationError(
-                f"Method {self.name!r} names {self.fit!r} as its fit function, but it cannot be imported ({error}). "
-                "Reinstall the package that registers it."
+                f"Method {self.name!r} names {reference!r} as its {role} function, but it cannot be imported "
+                f"({error}). Reinstall the package that registers it."
             ) from error
-        fitted: Retriever = fit(experiment)
-        return fitted
+        return function
