@@ -151,14 +151,15 @@ def _write(path: Path, events: pl.LazyFrame, config: StreamConfig, facts: dict[s
             table = table.with_columns(event_id=pl.int_range(rows, rows + len(table), dtype=pl.Int64))
             rows += len(table)
             waiting = pa.concat_tables([waiting, table.select(_SCHEMA.names).to_arrow().cast(_SCHEMA)])
-            whole = len(waiting) // ROW_GROUP * ROW_GROUP
-            writer.write_table(waiting.slice(0, whole), row_group_size=ROW_GROUP)
-            waiting = waiting.slice(whole)
+            if whole := len(waiting) // ROW_GROUP * ROW_GROUP:
+                writer.write_table(waiting.slice(0, whole), row_group_size=ROW_GROUP)
+                waiting = waiting.slice(whole)
         if not rows:
             raise DataError(
                 f"No event of {facts['data_set']!r} is left for a stream; check stream.since and stream.until."
             )
-        writer.write_table(waiting, row_group_size=ROW_GROUP)
+        if len(waiting):
+            writer.write_table(waiting)
         counts = {"events": rows, "positives": positives, "sampled_negatives": sampled}
         header = json.dumps({**facts, **counts, "negatives_left_out": sampler.left_out})
         writer.add_key_value_metadata({_METADATA: header})
