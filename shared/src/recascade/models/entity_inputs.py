@@ -63,6 +63,11 @@ class EntityInputs(nn.Module):
         """Known users or items; grows with the embedding of the identity, where there is one."""
         return self.rows if self.identity is None else self.identity.count
 
+    def known(self) -> Tensor:
+        """int64 ``[count]``, the indices of all known users or items."""
+        parameter = next(self.parameters(), None)
+        return torch.arange(self.count, device=None if parameter is None else parameter.device)
+
     def own(self, indices: Tensor) -> list[Tensor]:
         """Vectors of identity and features, each ``[n, dimension]``, of these indices (int64 ``[n]``, -1: unknown)."""
         return [part(indices) for part in (self.identity, self.features) if part is not None]
@@ -99,9 +104,7 @@ class EntityInputs(nn.Module):
 
     def forward(self, indices: Tensor | None = None, extra: Tensor | None = None) -> Tensor:
         """``[n, width]``, all blocks side by side, of these indices or of all that are known."""
-        if indices is None:
-            indices = torch.arange(self.count, device=next(self.parameters()).device)
-        return side_by_side(self.blocks(indices, extra))
+        return side_by_side(self.blocks(self.known() if indices is None else indices, extra))
 
 
 def side_by_side(blocks: list[Tensor]) -> Tensor:

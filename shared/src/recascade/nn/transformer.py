@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from recascade.errors import ConfigurationError
 from recascade.nn.attention import causal_attention, newest_attention
-from recascade.nn.dropout import dropout_add, relu_dropout
+from recascade.nn.dropout import dropout, dropout_add, relu_dropout
 from recascade.nn.key_value_cache import KeyValueCache
 from recascade.nn.packed import PackedLayout
+from recascade.nn.tower import LayerFactory
 
 LayerOrder = Literal["release", "pre_norm"]
 
@@ -34,6 +35,7 @@ class TransformerBlock(nn.Module):
         order: see above.
         output_projection: multiply the joined heads by a matrix. The authors' release has none; the re-implementations
             whose figures are quoted today (PyTorch's ``MultiheadAttention``) have one.
+        layer: makes the two layers of the feed-forward net, and initialises them; None for linear ones.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class TransformerBlock(nn.Module):
         hidden: int | None = None,
         order: LayerOrder = "release",
         output_projection: bool = True,
+        layer: LayerFactory | None = None,
     ) -> None:
         super().__init__()
         if dimension % heads:
@@ -57,10 +60,19 @@ class TransformerBlock(nn.Module):
         self.key_value = nn.Linear(dimension, 2 * dimension)
         self.output = nn.Linear(dimension, dimension) if output_projection else None
         self.feed_forward_norm = nn.LayerNorm(dimension)
-        self.expand = nn.Linear(dimension, hidden or dimension)
-        self.contract = nn.Linear(hidden or dimension, dimension)
+        hidden = hidden or dimension
+        self.expand: nn.Module
+        self.contract: nn.Module
+        linears = [self.query, self.key_value, self.output]
+        if layer is None:
+            self.expand, self.contract = nn.Linear(dimension, hidden), nn.Linear(hidden, dimension)
+            linears += [self.expand, self.contract]
+        else:
+            self.expand = layer(dimension, hidden, activation=True, first=False)
+            self.contract = layer(hidden, dimension, activation=False, first=False)
+        self.activates_itself = layer is not None
         # Glorot's uniform initialisation, TensorFlow's default and so the release's, of each matrix by itself.
-        for linear in (self.query, self.key_value, self.output, self.expand, self.contract):
+        for linear in linears:
             if linear is not None:
                 for matrix in linear.weight.chunk(2 if linear is self.key_value else 1):
                     nn.init.xavier_uniform_(matrix)
@@ -110,5 +122,6 @@ class TransformerBlock(nn.Module):
             stream = self.feed_forward_norm(residual)
         else:
             stream = residual = self.feed_forward_norm(normalised + joined)
-        hidden = relu_dropout(self.expand(stream), self._rate)
+        expanded = self.expand(stream)
+        hidden = (dropout if self.activates_itself else relu_dropout)(expanded, self._rate)
         return dropout_add(self.contract(hidden), residual, self._rate)
