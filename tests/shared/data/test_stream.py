@@ -167,6 +167,20 @@ def test_memory_is_bounded_by_the_lateness(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(reading.state()["remembered_ids"]) == 31
 
 
+@pytest.mark.parametrize("place", range(1, 12))
+def test_what_was_forgotten_stays_forgotten_over_a_restart(place: int) -> None:
+    table = log(96).with_columns(event_id=pl.int_range(96) % 17, timestamp=pl.int_range(96) + 1_000)
+    settings = {"batch": 8, "allowed_lateness": 12}
+    first = stream([table], **settings)
+    reading = first.batches()
+    before = [next(reading) for _ in range(place)]
+    second = stream([table], **settings)
+    second.restore(first.state())
+    rest = [batch.event_ids.tolist() for batch in reading]
+    assert [batch.event_ids.tolist() for batch in second.batches(before[-1].next_offset)] == rest
+    assert second.counts == first.counts
+
+
 def test_labels_come_with_the_delay_or_at_their_own_time() -> None:
     table = log(10)
     delayed = next(stream([table], label_delay=60).batches())

@@ -87,6 +87,8 @@ def test_labels_are_what_the_settings_say(tmp_path: Path) -> None:
     assert prepared(tmp_path, ratings())["label"].to_list() == [1.0] * 400
     clicks = ratings().with_columns(click=pl.col("rating") > 3)
     assert prepared(tmp_path, clicks, label="click")["label"].sum() == clicks["click"].sum()
+    tenths = ratings().with_columns(rating=(pl.col("rating") + 0.3).cast(pl.Float32))
+    assert prepared(tmp_path, tenths, label="rating", positive_from=3.3)["label"].sum() == (tenths["rating"] > 3).sum()
     dated = prepared(tmp_path, ratings(), since="1002400", until="1005000")
     expected = ratings().filter(pl.col("timestamp").is_between(1_002_400, 1_005_000, closed="left"))
     assert 0 < len(dated) == len(expected) < 400

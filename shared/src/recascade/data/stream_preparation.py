@@ -106,7 +106,8 @@ def _events(dataset: Dataset, config: StreamConfig) -> tuple[pl.LazyFrame, int]:
     schema.check_interactions(frame, path)
     if config.label:
         _check_label(frame, config.label, path)
-        liked = pl.col(config.label).cast(pl.Float64)
+        # Compared in the column's own type: as float64, a rating of 3.3 in float32 would lie below 3.3.
+        liked = pl.col(config.label) if columns[config.label].is_numeric() else pl.col(config.label).cast(pl.Int8)
         label = liked > 0 if config.positive_from is None else liked >= config.positive_from
     else:
         label = pl.lit(True)
