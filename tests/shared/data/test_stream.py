@@ -74,6 +74,18 @@ def test_a_file_gives_what_its_table_gives(tmp_path: Path) -> None:
     assert_same(list(stream(iter(table.to_arrow().to_batches(max_chunksize=9)), batch=16).batches()), batches)
 
 
+def test_later_events_change_no_batch_and_may_be_added() -> None:
+    table = log(50)
+    early, whole = stream([table[:20]], batch=8), list(stream([table], batch=8).batches())
+    batches = list(early.batches())
+    assert_same(batches[:2], whole[:2])
+    assert batches[-1].next_offset == 20
+    # What came of the third batch is done with; boundaries are the same again from the fourth on.
+    grown = stream([table], batch=8)
+    grown.restore(early.state())
+    assert [batch.offset for batch in grown.batches(20)] == [20, 24, 32, 40, 48]
+
+
 @pytest.mark.parametrize("place", [0, 1, 3, 7, 11, 12])
 @pytest.mark.parametrize("lateness", [0, 20])
 def test_a_restart_goes_on_as_if_never_stopped(tmp_path: Path, place: int, lateness: int) -> None:
