@@ -243,9 +243,16 @@ def test_a_missing_column_or_file_is_said(tmp_path: Path) -> None:
         list(stream([log(3).rename({"label": "labels"})]).batches())
     with pytest.raises(DataError, match="There is no file"):
         list(stream(tmp_path / "none.parquet").batches())
-    (tmp_path / "half.parquet").write_bytes(b"PAR1 and no more")
-    with pytest.raises(DataError, match=r"half\.parquet is not a complete Parquet file"):
-        list(stream(tmp_path / "half.parquet").batches())
+
+
+@pytest.mark.parametrize("place", ["footer", "page"])
+def test_a_damaged_file_is_said(tmp_path: Path, place: str) -> None:
+    path = tmp_path / "log.parquet"
+    log(5_000).write_parquet(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:-50] if place == "footer" else content[:8] + b"x" * 9_000 + content[9_008:])
+    with pytest.raises(DataError, match=r"log\.parquet is not a complete Parquet file"):
+        list(stream(path).batches())
 
 
 @pytest.mark.parametrize(

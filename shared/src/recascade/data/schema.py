@@ -42,8 +42,11 @@ def explain_read_failure(path: Path) -> Iterator[None]:
         raise DataError(f"There is no file {path}.") from error
     except PermissionError as error:
         raise DataError(f"{path} cannot be read (permission denied).") from error
-    except pl.exceptions.ComputeError as error:
-        if is_disk_full(error) or not re.search("parquet|specification", str(error), re.IGNORECASE):
+    except (pl.exceptions.ComputeError, ValueError, OSError) as error:
+        # pyarrow reports a damaged footer as a ValueError and a damaged page as an OSError without a number.
+        about_file = re.search("parquet|specification", str(error), re.IGNORECASE)
+        damaged = error.errno is None if isinstance(error, OSError) else about_file
+        if is_disk_full(error) or not damaged:
             raise
         raise DataError(
             f"{path} is not a complete Parquet file ({_first_line(error)}); it is cut off or damaged: "

@@ -132,14 +132,8 @@ def _numbered(tables: Iterable[pl.DataFrame | pa.RecordBatch]) -> Iterator[tuple
 
 def _row_groups(path: Path, start: int) -> Iterator[tuple[int, pl.DataFrame]]:
     """The row groups of a file that hold rows from ``start`` on."""
-    if not path.is_file():
-        raise DataError(f"There is no file {path}.")
-    try:
+    with explain_read_failure(path):
         file = pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        raise DataError(
-            f"{path} is not a complete Parquet file ({error}); it is cut off or damaged: copy or prepare it again."
-        ) from error
     with file:
         offset = 0
         columns = [name for name in (*COLUMNS, "label_time") if name in file.schema_arrow.names]
@@ -147,7 +141,8 @@ def _row_groups(path: Path, start: int) -> Iterator[tuple[int, pl.DataFrame]]:
             rows = file.metadata.row_group(group).num_rows
             if offset + rows > start:
                 with explain_read_failure(path):
-                    yield offset, pl.DataFrame(file.read_row_group(group, columns=columns))
+                    table = file.read_row_group(group, columns=columns)
+                yield offset, pl.DataFrame(table)
             offset += rows
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from recascade.data import schema
 from recascade.data.dataset import Dataset
@@ -83,12 +82,8 @@ def read_stream_facts(path: Path) -> dict[str, Any]:
     Raises:
         DataError: the file is absent, damaged, or was not written by ``prepare_stream``.
     """
-    if not path.is_file():
-        raise DataError(f"There is no file {path}.")
-    try:
+    with schema.explain_read_failure(path):
         metadata = pq.read_metadata(path).metadata or {}
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path} is not a complete Parquet file ({error}); prepare it again.") from error
     if _METADATA not in metadata:
         raise DataError(f"{path} is no prepared stream: its header says nothing of one; make it with prepare_stream.")
     facts: dict[str, Any] = json.loads(metadata[_METADATA])
@@ -187,7 +182,6 @@ def _impressions(
     table: pl.DataFrame, sampler: ImpressionSampler, users: GrowingVocabulary, items: GrowingVocabulary
 ) -> pl.DataFrame:
     """Sampled rows with label 0 for a stretch of positives."""
-    rows: NDArray[np.int64]
     rows, drawn = sampler.sample(
         users.encode(table["user_id"]), items.encode(table["item_id"]), table["timestamp"].to_numpy()
     )
