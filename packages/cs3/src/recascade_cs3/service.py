@@ -1,0 +1,157 @@
+"""Top items for users, from the newest snapshot and a store of cascade vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recascade.errors import ConfigurationError
+from recascade.serving.embedding_store import EmbeddingStore
+from recascade.serving.fallback_store import FallbackStore
+from recascade.serving.http import Route
+from recascade.serving.metrics import Metrics
+from recascade.serving.parameters import check_names, text, texts, whole_number
+from recascade_cs3.snapshot import Snapshot
+
+MOST_ITEMS = 1000
+MOST_USERS = 256
+USUAL_ITEMS = 10
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The best items of one user.
+
+    Attributes:
+        user: identifier.
+        known: whether the snapshot has seen this user; otherwise the towers' unknown user was served.
+        items: identifiers, best first; fewer than asked for where there are fewer.
+        scores: inner products of the user's and the items' vectors.
+    """
+
+    user: str
+    known: bool
+    items: list[str]
+    scores: list[float]
+
+    def content(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"user": self.user, "known": self.known, "items": self.items, "scores": self.scores}
+
+
+class CS3Service:
+    """Answers from one snapshot at a time, which may be replaced under load: an answer never mixes two.
+
+    Args:
+        snapshot: to begin with.
+        store: of the cascade vectors; None where the towers read none (no CMS).
+        threads: answers that may wait for a remote store at a time.
+
+    Raises:
+        ConfigurationError: the towers read cascade vectors and there is no store, or one of another width.
+    """
+
+    def __init__(self, snapshot: Snapshot, store: FallbackStore | None = None, threads: int = 4) -> None:
+        self.store = store
+        self._snapshot = _checked(snapshot, store)
+        remote = store is not None and store.remote
+        self._readers = ThreadPoolExecutor(threads, thread_name_prefix="store") if remote else None
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What answers are made from now."""
+        return self._snapshot
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Answer from another snapshot from now on; answers under way finish with the one they began with.
+
+        Raises:
+            ConfigurationError: the store has another width than these towers read; the old snapshot stays.
+        """
+        self._snapshot = _checked(snapshot, self.store)
+
+    def recommend(self, users: Sequence[str], k: int) -> tuple[list[Recommendation], dict[str, str]]:
+        """The k best items of each user, and the versions that they come from.
+
+        A user whom nobody has seen gets the unknown user's row and zeros for what the tables hold.
+        """
+        snapshot = self._snapshot
+        if not snapshot.cascade_width or self.store is None:
+            rows, cascade = snapshot.rows(users), None
+        elif self._readers is None:
+            rows, cascade = snapshot.rows(users), _read(self.store, users)
+        else:
+            # The store answers while this process looks up everything else.
+            answer = self._readers.submit(_read, self.store, users)
+            rows = snapshot.rows(users)
+            cascade = answer.result()
+        found = snapshot.index.search(snapshot.user_vectors(rows, cascade), k)
+        names = snapshot.items
+        recommendations = [
+            Recommendation(user, row >= 0, [names[item] for item in items if item >= 0], scores[: _count(items)])
+            for user, row, items, scores in zip(
+                users, rows.tolist(), found.items.tolist(), found.scores.tolist(), strict=True
+            )
+        ]
+        return recommendations, snapshot.versions
+
+    def routes(self) -> list[Route]:
+        """``GET /recommend?user=…&k=…`` for one user, ``POST /recommend`` ``{"users": […], "k": …}`` for several."""
+        return [Route("GET", "/recommend", self._answer_one), Route("POST", "/recommend", self._answer_many)]
+
+    def health(self) -> dict[str, Any]:
+        """What answers come from now."""
+        snapshot = self._snapshot
+        reachable = {} if self.store is None else {"store": "answers" if self.store.available else "does not answer"}
+        return {"users": len(snapshot.users), "items": len(snapshot.index), "versions": snapshot.versions, **reachable}
+
+    def follow(self, metrics: Metrics) -> None:
+        """Publish versions, the size of the index, and reads that had to do without the store."""
+        metrics.follow_facts("recascade_versions", "What answers come from.", lambda: self._snapshot.versions)
+        metrics.follow("gauge", "recascade_index_items", "Items in the index.", lambda: len(self._snapshot.index))
+        store = self.store
+        if store is not None:
+            metrics.follow(
+                "counter", "recascade_store_fallbacks", "Reads answered without the store.", lambda: store.fallbacks
+            )
+
+    def close(self) -> None:
+        """Wait for reads under way."""
+        if self._readers is not None:
+            self._readers.shutdown()
+
+    def _answer_one(self, values: Mapping[str, Any]) -> Any:
+        check_names(values, ("user", "k"))
+        user, k = text(values, "user"), whole_number(values, "k", USUAL_ITEMS, 1, MOST_ITEMS)
+        recommendations, versions = self.recommend([user], k)
+        return {**recommendations[0].content(), "versions": versions}
+
+    def _answer_many(self, values: Mapping[str, Any]) -> Any:
+        check_names(values, ("users", "k"))
+        users, k = texts(values, "users", MOST_USERS), whole_number(values, "k", USUAL_ITEMS, 1, MOST_ITEMS)
+        recommendations, versions = self.recommend(users, k)
+        return {"results": [each.content() for each in recommendations], "versions": versions}
+
+
+def _read(store: EmbeddingStore, users: Sequence[str]) -> Tensor:
+    return torch.from_numpy(store.read("user", users).vectors)
+
+
+def _count(items: list[int]) -> int:
+    return items.index(-1) if items and items[-1] < 0 else len(items)
+
+
+def _checked(snapshot: Snapshot, store: FallbackStore | None) -> Snapshot:
+    if snapshot.cascade_width and store is None:
+        raise ConfigurationError("The towers read cascade vectors (CMS); give the service a store of them.")
+    if store is not None and store.width != snapshot.cascade_width:
+        raise ConfigurationError(
+            f"The store holds vectors of {store.width} numbers and the user tower reads {snapshot.cascade_width}; the "
+            "ranker's hidden width (model.ranker.width) has changed, so use another store."
+        )
+    return snapshot

@@ -1,0 +1,172 @@
+"""What answers are made from: a user tower, an index of item vectors and the users' tables, all of one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recascade.contracts.context import Context
+from recascade.data.growing_vocabulary import GrowingVocabulary
+from recascade.errors import DataError
+from recascade.serving.item_index import ItemIndex
+from recascade_cs3.histories import RecentPositives
+from recascade_cs3.learner import OnlineLearner
+from recascade_cs3.running_mean import RunningMeans
+from recascade_cs3.serving_model import ServingModel
+
+_TUNING_USERS = 256
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Never changed: what comes later is another snapshot.
+
+    Attributes:
+        model: the towers.
+        index: vectors of the items, by row.
+        index_version: version of the model that computed these vectors.
+        tables: the tables' epoch: events that the learner had scored.
+        users: row of each identifier.
+        items: identifier of each row.
+        cross: the users' cross vectors; None without CTS.
+        cascade_width: width of the cascade vectors that the user tower reads; 0 without CMS.
+        histories: the users' latest positives; None where the user tower reads none.
+
+    Raises:
+        DataError: index and towers are of different models.
+    """
+
+    model: ServingModel
+    index: ItemIndex
+    index_version: str
+    tables: int
+    users: Mapping[str, int]
+    items: Sequence[str]
+    cross: RunningMeans | None
+    cascade_width: int
+    histories: RecentPositives | None
+
+    def __post_init__(self) -> None:
+        if self.index_version != self.model.version or self.index.dimension != self.model.width:
+            raise DataError(
+                f"The index holds vectors of {self.index.dimension} numbers from model {self.index_version}, the user "
+                f"tower gives {self.model.width} and is of model {self.model.version}; encode the items with this "
+                "model."
+            )
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of the model and of the tables."""
+        return {"model": self.model.version, "tables": str(self.tables)}
+
+    def rows(self, users: Sequence[str]) -> Tensor:
+        """int64 ``[n]``, -1 for users that nobody has seen."""
+        return torch.tensor([self.users.get(user, -1) for user in users])
+
+    def user_vectors(self, rows: Tensor, cascade: Tensor | None) -> Tensor:
+        """float32 ``[n, d]``.
+
+        Args:
+            rows: int64 ``[n]``, -1 for unknown users.
+            cascade: float32 ``[n, cascade_width]``; None without CMS.
+        """
+        blocks = [] if self.cross is None else [self.cross.read(rows)]
+        if cascade is not None:
+            blocks.append(cascade)
+        extra = None if not blocks else blocks[0] if len(blocks) == 1 else torch.cat(blocks, 1)
+        return self.model.user_vectors(self._context(rows), extra)
+
+    def _context(self, rows: Tensor) -> Context:
+        known = self.model.known_users(rows)
+        if self.histories is None:
+            nothing = torch.zeros(0, dtype=torch.int64)
+            return Context(known, nothing, nothing, torch.zeros(len(rows) + 1, dtype=torch.int64))
+        return replace(self.histories.context(rows), users=known)
+
+
+def take_snapshot(
+    learner: OnlineLearner,
+    users: GrowingVocabulary,
+    items: GrowingVocabulary,
+    new_index: Callable[[int], ItemIndex],
+) -> Snapshot:
+    """Copy the learner's weights and tables, and encode all items anew. Clears the learner's marks of changed items.
+
+    Args:
+        learner: between two micro-batches.
+        users: the learner's vocabularies.
+        items: likewise.
+        new_index: makes an empty index for vectors of a width.
+    """
+    model = ServingModel(learner)
+    index = new_index(model.width)
+    rows = torch.arange(len(items))
+    index.upsert(rows, model.item_vectors(rows, learner.tables))
+    snapshot = _snapshot_of(learner, users, items, model, index)
+    index.tune(_some_user_vectors(snapshot, learner))
+    return snapshot
+
+
+def refresh(snapshot: Snapshot, learner: OnlineLearner, users: GrowingVocabulary, items: GrowingVocabulary) -> Snapshot:
+    """The same towers with the tables of now: only items whose tables changed, or that are new, are encoded.
+
+    The old snapshot goes on answering meanwhile; its index is copied, not changed. Clears the learner's marks of
+    changed items.
+
+    Args:
+        snapshot: of this learner, taken or refreshed earlier.
+        learner: between two micro-batches.
+        users: the learner's vocabularies.
+        items: likewise.
+    """
+    changed = learner.dirty_items[: len(items)].copy()
+    changed[len(snapshot.items) :] = True
+    rows = torch.from_numpy(np.flatnonzero(changed))
+    index = snapshot.index.copy()
+    index.upsert(rows, snapshot.model.item_vectors(rows, learner.tables))
+    return _snapshot_of(learner, users, items, snapshot.model, index)
+
+
+def _snapshot_of(
+    learner: OnlineLearner, users: GrowingVocabulary, items: GrowingVocabulary, model: ServingModel, index: ItemIndex
+) -> Snapshot:
+    tables = learner.tables
+    learner.dirty_items[:] = False
+    user_ids = users.ids.to_list()
+    return Snapshot(
+        model=model,
+        index=index,
+        index_version=model.version,
+        tables=learner.scored,
+        users=dict(zip(user_ids, range(len(user_ids)), strict=True)),
+        items=items.ids.to_list(),
+        cross=None if tables.cross is None else _copy_of_means(tables.cross.users),
+        cascade_width=0 if tables.cascade is None else tables.cascade.users.width,
+        histories=_copy_of_histories(tables.histories, model.history_length),
+    )
+
+
+def _copy_of_means(means: RunningMeans) -> RunningMeans:
+    copied = RunningMeans(means.width, means.retention)
+    copied.values = means.values.clone()
+    return copied
+
+
+def _copy_of_histories(histories: RecentPositives, read: int) -> RecentPositives | None:
+    if not read:
+        return None
+    copied = RecentPositives(histories.length)
+    copied.restore({name: tensor.clone() for name, tensor in histories.tensors().items()})
+    return copied
+
+
+def _some_user_vectors(snapshot: Snapshot, learner: OnlineLearner) -> Tensor:
+    """Vectors of known users, to tune an index with: what it will be asked."""
+    chosen = np.random.default_rng(0).permutation(len(snapshot.users))[:_TUNING_USERS]
+    rows = torch.from_numpy(chosen)
+    cascade = learner.tables.cascade
+    return snapshot.user_vectors(rows, None if cascade is None else cascade.users.read(rows))
