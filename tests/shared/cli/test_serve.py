@@ -99,7 +99,7 @@ def test_mistakes_are_sentences(greeter: None, folder: Path, call: Call) -> None
     status, error = call("serve", "greeter", "absent")
     assert status == 2 and "There is no run directory absent" in error
     status, error = call("serve", "greeter", str(folder), "name")
-    assert status == 2 and "The option 'name' is not understood; write key=value." in error
+    assert status == 2 and "'name' is not an override; write key=value" in error
 
 
 def test_a_port_in_use_is_a_sentence(greeter: None, folder: Path, call: Call) -> None:

@@ -15,8 +15,8 @@ import torch
 from recascade.data.growing_vocabulary import GrowingVocabulary
 from recascade.errors import DataError, RecascadeError
 from recascade.serving.embedding_store import EmbeddingStore, InProcessStore
-from recascade.serving.fallback_store import FallbackStore
 from recascade.serving.faiss_index import FaissIndex
+from recascade.serving.fallback_store import FallbackStore
 from recascade.serving.http import application
 from recascade.serving.item_index import FlatIndex, ItemIndex
 from recascade.serving.metrics import Metrics
@@ -183,8 +183,8 @@ class _Follower:
             if latest_checkpoint(self._folder) == self._checkpoint:
                 continue
             try:
-                checkpoint, *learnt = open_newest(self._folder)
-                self._publish(*learnt)
+                checkpoint, learner, users, items = open_newest(self._folder)
+                self._publish(learner, users, items)
             except (RecascadeError, OSError) as error:
                 # The learner may have replaced the checkpoint while it was read; the next look finds the newer one.
                 _log.warning("the newest checkpoint is not served yet: %s", error)

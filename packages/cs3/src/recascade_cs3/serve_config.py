@@ -19,8 +19,8 @@ class ServeConfig:
         recall: share of the exactly best 100 items that a search should find; 0.985.
         threads: answers computed at a time; 4.
         refresh_seconds: how often to look for a newer checkpoint of the run; 30; 0 for never.
-        store: address of the Redis server with the cascade vectors, as ``redis://localhost:6379/0``; empty to keep those
-            of the run's checkpoint in this process.
+        store: address of the Redis server with the cascade vectors, as ``redis://localhost:6379/0``; empty to keep
+            those of the run's checkpoint in this process.
         store_name: prefix of the store's keys.
         ranker_version: of the ranker that writes the store; vectors of other versions read as zeros.
         fill_store: write the cascade vectors of each checkpoint into Redis before serving it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -20,10 +19,10 @@ from recascade.errors import ConfigurationError, DataError
 def command(method: str, run: Path, options: tuple[str, ...], host: str, port: int) -> None:
     """Serve METHOD from the run directory RUN until Ctrl-C or SIGTERM; requests under way are finished.
 
-    /health and /metrics (for Prometheus) are always there; the method's page says what else it answers, and which
-    options it takes.
+    /health and /metrics (for Prometheus) are always there; the method's page says what else it answers, and which keys
+    it knows.
 
-    Example: recascade serve cs3 runs/log-1a2b/cs3/default/seed-0 --port 8000
+    Example: recascade serve cs3 runs/online --port 8000 serve.index=faiss
     """
     served = find_method(method)
     if not served.serve:
@@ -33,16 +32,7 @@ def command(method: str, run: Path, options: tuple[str, ...], host: str, port: i
     if not run.is_dir():
         raise DataError(f"There is no run directory {run}; 'recascade run {method}' makes one.")
     from recascade.serving.http import serve
+    from recascade.settings import parse_overrides
 
-    application = served.application(run, _parse(options))
+    application = served.application(run, parse_overrides(options))
     serve(application, host, port, announce=lambda url: click.echo(f"{method} answers at {url} (Ctrl-C ends it)"))
-
-
-def _parse(words: tuple[str, ...]) -> Mapping[str, str]:
-    options: dict[str, str] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not key:
-            raise ConfigurationError(f"The option {word!r} is not understood; write key=value.")
-        options[key] = value
-    return options

@@ -66,7 +66,7 @@ class Method:
         trained: False for counting methods, which have no epochs and no randomness (one seed says all).
         source: where the method comes from (paper, release), for the report.
         serve: ``"package.module:function"``, imported only by ``recascade serve``; the function takes the run directory
-            (a ``Path``) and the options of the command (key → value, texts) and returns an ASGI application. Empty for
+            (a ``Path``) and the settings of the command (dotted key → value) and returns an ASGI application. Empty for
             methods that do not serve.
     """
 
@@ -87,7 +87,7 @@ class Method:
         fitted: Retriever = self._function("fit", self.fit)(experiment)
         return fitted
 
-    def application(self, directory: Path, options: Mapping[str, str]) -> Any:
+    def application(self, directory: Path, options: Mapping[str, Any]) -> Any:
         """Import the ``serve`` function and call it: the ASGI application that answers from a run directory.
 
         Raises:
