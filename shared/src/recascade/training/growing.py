@@ -18,8 +18,8 @@ def grow_embeddings(
     Old rows keep their values, and their optimizer's state, bit for bit; tables that have as many rows already stay as
     they are. New rows depend on the seed, the table's name in the model and their number alone, so that one may grow
     ahead of the vocabulary, by doubling, and need not copy a table for each new identity. They have the state of rows
-    that no gradient has reached. (Fused optimizers round elements after the last full vector register otherwise, so bit
-    for bit needs a width that is a multiple of 16 with them.) Gradients of grown tables are dropped: grow between steps.
+    that no gradient has reached. Gradients of grown tables are dropped: grow between steps. Fused optimizers round what
+    follows the last full vector register otherwise; with them, bit for bit needs a width that is a multiple of 16.
 
     Args:
         model: holds the tables.
