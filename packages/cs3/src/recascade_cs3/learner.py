@@ -168,8 +168,8 @@ class OnlineLearner:
         """What the towers read beside their own inputs: as stored now, or as it was when the events were scored."""
         tables = self.tables
         if events.served.shape[1]:
-            user, item = torch.from_numpy(events.served).split([tables.user_width, tables.item_width], dim=1)
-            return user, item
+            served = torch.from_numpy(events.served)
+            return served[:, : tables.user_width], served[:, tables.user_width :]
         return tables.user_inputs(torch.from_numpy(events.users)), tables.item_inputs(torch.from_numpy(events.items))
 
     def _forward(self, events: Events, extra: tuple[Tensor | None, Tensor | None]) -> _Forward:

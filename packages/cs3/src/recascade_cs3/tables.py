@@ -93,7 +93,8 @@ class Tables:
             return stored
         with torch.no_grad():
             directions: Tensor = normalize(self._directions[id(means)](rows), dim=1)
-        return directions * torch.linalg.vector_norm(stored, dim=1, keepdim=True)
+            lengths: Tensor = torch.linalg.vector_norm(stored, dim=1, keepdim=True)
+        return directions * lengths
 
     def count(self, items: NDArray[np.int64], labels: NDArray[np.float32]) -> None:
         """Count the positives among n events by item."""

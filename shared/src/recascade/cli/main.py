@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import click
 
 from recascade import __version__
+from recascade.contracts.method import Method
 from recascade.errors import RecascadeError, did_you_mean
 
 COMMANDS = ("methods", "data", "run", "bench", "ablate", "compare", "report", "serve", "doctor")
@@ -20,25 +21,30 @@ INTERRUPTED = 130
 
 
 class LazyGroup(click.Group):
-    """Subcommand NAME is the attribute ``command`` of the module ``recascade.cli.NAME``, imported when needed."""
+    """Subcommand NAME is the attribute ``command`` of the module ``recascade.cli.NAME``, imported when needed.
+
+    An installed method that has commands of its own adds a group of its name.
+    """
 
     def list_commands(self, context: click.Context) -> list[str]:
-        """In the order of work, not of the alphabet."""
-        return list(COMMANDS)
+        """In the order of work, not of the alphabet; then the methods."""
+        return [*COMMANDS, *_methods_with_commands()]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         """Import the module of the command; None when there is none of that name."""
-        if name not in COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(f"recascade.cli.{name}").command
-        return command
+        if name in COMMANDS:
+            command: click.Command = importlib.import_module(f"recascade.cli.{name}").command
+            return command
+        methods = _methods_with_commands()
+        return methods[name].command_group() if name in methods else None
 
     def resolve_command(
         self, context: click.Context, arguments: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Add the nearest name to the message about an unknown one."""
-        if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
-            context.fail(f"There is no command {arguments[0]!r}.{did_you_mean(arguments[0], COMMANDS)}")
+        known = self.list_commands(context)
+        if arguments and not arguments[0].startswith("-") and arguments[0] not in known:
+            context.fail(f"There is no command {arguments[0]!r}.{did_you_mean(arguments[0], known)}")
         return super().resolve_command(context, arguments)
 
 
@@ -96,6 +102,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         _say(f"Error: something unforeseen happened ({type(error).__name__}: {error}). Add --debug to see where.")
         sys.exit(1)
+
+
+def _methods_with_commands() -> dict[str, Method]:
+    from recascade.bench.registry import installed_methods
+
+    return {name: method for name, method in installed_methods().items() if method.commands}
 
 
 def _say(message: str) -> None:

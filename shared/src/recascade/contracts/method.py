@@ -68,6 +68,8 @@ class Method:
         serve: ``"package.module:function"``, imported only by ``recascade serve``; the function takes the run directory
             (a ``Path``) and the settings of the command (dotted key → value) and returns an ASGI application. Empty for
             methods that do not serve.
+        commands: ``"package.module:group"``, a ``click.Group`` that becomes ``recascade NAME``, for what a method does
+            beside fitting and serving; the module imports nothing heavy. Empty for most.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Method:
     trained: bool = True
     source: str = ""
     serve: str = ""
+    commands: str = ""
 
     def run(self, experiment: Experiment) -> Retriever:
         """Import the ``fit`` function and call it."""
@@ -97,13 +100,17 @@ class Method:
             raise ConfigurationError(f"Method {self.name!r} has no service.")
         return self._function("serve", self.serve)(directory, options)
 
+    def command_group(self) -> Any:
+        """Import the ``click.Group`` of the method's own commands; None where it has none."""
+        return self._function("commands", self.commands) if self.commands else None
+
     def _function(self, role: str, reference: str) -> Callable[..., Any]:
         module, _, name = reference.partition(":")
         try:
             function: Callable[..., Any] = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError) as error:
             raise ConfigurationError(
-                f"Method {self.name!r} names {reference!r} as its {role} function, but it cannot be imported "
+                f"Method {self.name!r} names {reference!r} for {role!r}, but it cannot be imported "
                 f"({error}). Reinstall the package that registers it."
             ) from error
         return function
