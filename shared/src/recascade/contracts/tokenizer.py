@@ -14,10 +14,8 @@ class Tokenizer(Protocol):
     After ``fit`` nothing in it changes any more, so that new items get codes without moving the old ones.
     """
 
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Codes per level, L numbers."""
-        ...
+    sizes: tuple[int, ...]
+    """Codes per level, L numbers."""
 
     def fit(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
         """Learn the codebooks from float32 ``[N, d]`` and return the codes of these vectors, int64 ``[N, L]``.

@@ -202,6 +202,10 @@ class TokenizerConfig:
         """
         _one_of("name", self.name, SIZES)
         _at_least("sizes", min(self.sizes, default=1), 1)
+        if self.clustering.balanced and self.name not in ("residual-k-means", "ua-sid"):
+            raise ConfigurationError(
+                f"tokenizer.clustering.balanced=true is for residual-k-means and ua-sid; {self.name} is never balanced."
+            )
         if self.name == "ua-sid":
             if len(self.levels) < 2:
                 raise ConfigurationError(

@@ -89,7 +89,7 @@ def completed(
         )
     if config.normalise:
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        vectors = vectors / np.where(norms > 0, norms, np.float32(1))
+        vectors = np.divide(vectors, np.where(norms > 0, norms, 1), dtype=np.float32)
     if unknown.any():
         vectors = vectors.copy()
         vectors[unknown] = vectors[~unknown].mean(axis=0)

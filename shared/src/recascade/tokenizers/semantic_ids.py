@@ -81,7 +81,7 @@ class SemanticIds:
             codes = reassign(
                 codes,
                 tokenizer.sizes[-1],
-                lambda rows: tokenizer.quantiser.last_level_distances(vectors[rows], codes[rows]),
+                lambda rows: tokenizer.last_level_distances(vectors[rows], codes[rows]),
                 temperature=conflicts.temperature,
                 iterations=conflicts.iterations,
             )
@@ -217,7 +217,7 @@ class SemanticIds:
             if self.conflicts.policy == "digit":
                 free = self._with_digit(code, claimed)
             elif self.conflicts.policy == "reassign" and (code in self._holders or code in claimed):
-                distances = self.tokenizer.quantiser.last_level_distances(
+                distances = self.tokenizer.last_level_distances(
                     vectors[number : number + 1], codes[number : number + 1]
                 )
                 nearest = ((*code[:-1], last) for last in distances[0].argsort(kind="stable").tolist())

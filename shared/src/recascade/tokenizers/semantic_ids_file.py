@@ -20,7 +20,6 @@ from recascade.files import write_atomically
 from recascade.tokenizers.config import ConflictConfig
 from recascade.tokenizers.hashed_level import HashedLevel
 from recascade.tokenizers.item_tokenizer import ItemTokenizer
-from recascade.tokenizers.quantisers import QUANTISERS
 from recascade.tokenizers.semantic_ids import SemanticIds
 
 FORMAT = 1
@@ -77,11 +76,8 @@ def load_semantic_ids(path: Path) -> SemanticIds:
     try:
         arrays = safetensors.numpy.load(base64.b64decode(stored[_ARRAYS]))
         hashed = header["hashed"]
-        tokenizer = ItemTokenizer(
-            name=header["tokenizer"],
-            quantiser=QUANTISERS[header["tokenizer"]].from_arrays(arrays),
-            hashed=HashedLevel(hashed["size"], tuple(hashed["keys"]), hashed["salt"]) if hashed else None,
-        )
+        level = HashedLevel(hashed["size"], tuple(hashed["keys"]), hashed["salt"]) if hashed else None
+        tokenizer = ItemTokenizer.from_arrays(header["tokenizer"], arrays, level)
         levels = [table[f"level_{level}"].to_numpy() for level in range(1, len(header["sizes"]) + 1)]
         codes = np.stack(levels, axis=1).astype(np.int32)
         conflicts = ConflictConfig(**header["conflicts"])
@@ -130,4 +126,4 @@ def _header(ids: SemanticIds) -> dict[str, Any]:
 
 
 def _contiguous(ids: SemanticIds) -> dict[str, np.ndarray]:
-    return {name: np.ascontiguousarray(array) for name, array in ids.tokenizer.quantiser.arrays().items()}
+    return {name: np.ascontiguousarray(array) for name, array in ids.tokenizer.arrays().items()}

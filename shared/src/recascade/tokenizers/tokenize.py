@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 from recascade.data.encoded import EncodedSplit
 from recascade.data.split import Split
-from recascade.tokenizers.config import TokenizerConfig
+from recascade.tokenizers.config import ContrastiveConfig, TokenizerConfig
 from recascade.tokenizers.content import Content, catalogue, content_of
+from recascade.tokenizers.contrastive import ContrastiveProjection
 from recascade.tokenizers.hashed_level import HashedLevel
 from recascade.tokenizers.item_tokenizer import ItemTokenizer
 from recascade.tokenizers.quantisers import make_quantiser
 from recascade.tokenizers.semantic_ids import SemanticIds
+from recascade.tokenizers.swing import strongest, swing
 
 
 @dataclass(frozen=True)
@@ -51,20 +53,35 @@ def tokenize(data: EncodedSplit, split: Split, config: TokenizerConfig, seed: in
     table = split.items()
     order = items["item_id"] if table is None else table.select("item_id").collect()["item_id"]
     content = content_of(items, order, config.content, seed)
-    vectors: NDArray[np.float32] = content.vectors
     tokenizer = ItemTokenizer(
         name=config.name,
         quantiser=make_quantiser(config, seed),
+        projection=_tuning(data, content.vectors, config.contrastive, seed),
         hashed=HashedLevel(config.levels[-1], tuple(config.hash_keys), config.salt)
         if config.name == "ua-sid"
         else None,
     )
     ids = SemanticIds.build(
         data.items.ids.to_list(),
-        vectors,
+        content.vectors,
         tokenizer,
         fields=items,
         conflicts=replace(config.conflicts, policy=config.policy),
         fingerprint=data.manifest.fingerprint,
     )
     return Tokenized(ids, content)
+
+
+def _tuning(
+    data: EncodedSplit, vectors: NDArray[np.float32], config: ContrastiveConfig, seed: int
+) -> ContrastiveProjection | None:
+    if not config.epochs:
+        return None
+    similarity = swing(
+        data,
+        smoothing=config.smoothing,
+        longest_history=config.longest_history,
+        users_per_item=config.users_per_item,
+        seed=seed,
+    )
+    return ContrastiveProjection.fit(vectors, strongest(similarity, config.partners), config, seed)
