@@ -197,6 +197,15 @@ def test_every_parameter_learns(model) -> None:
             assert parameter.grad.any(), name
 
 
+def test_a_batch_without_any_history(model) -> None:
+    context = requests().last(0)
+    assert not len(context.items)
+    users = model.user_vectors(context)
+    torch.testing.assert_close(users[0], model.user_vectors(requests())[0], atol=1e-6, rtol=1e-5)
+    users.sum().backward()
+    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
 def test_nothing_couples_the_rows_of_a_batch(model) -> None:
     assert not any(isinstance(module, nn.modules.batchnorm._NormBase) for module in model.modules())
 
