@@ -14,7 +14,7 @@ from recascade import __version__
 from recascade.contracts.method import Method
 from recascade.errors import RecascadeError, did_you_mean
 
-COMMANDS = ("methods", "data", "run", "bench", "ablate", "compare", "report", "serve", "doctor")
+COMMANDS = ("methods", "data", "tokenize", "run", "bench", "ablate", "compare", "report", "serve", "doctor")
 
 USER_ERROR = 2
 INTERRUPTED = 130
