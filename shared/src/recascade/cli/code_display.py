@@ -16,7 +16,7 @@ from recascade.tokenizers.metrics import LevelUsage, code_metrics, level_usage, 
 from recascade.tokenizers.tokenize import Tokenized
 
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
-_BAR_WIDTH = 48
+_BAR_WIDTH = 32
 _DRAWING_WIDTH = 100
 
 
@@ -50,16 +50,25 @@ def bars(counts: np.ndarray, width: int) -> str:
 
 def _figures(tokenized: Tokenized, title: str) -> Table:
     ids, content = tokenized.ids, tokenized.content
-    codes = ids.codes
-    metrics = code_metrics(codes, ids.sizes)
+    # A digit makes every id unique: what is worth knowing is how far the levels before it came.
+    sizes = ids.tokenizer.sizes
+    codes = ids.codes[:, : len(sizes)]
+    metrics = code_metrics(codes, sizes)
     vectors = ids.tokenizer.tuned(content.vectors)
-    table = Table(title=f"{ids.tokenizer.name} on {title}", title_justify="left", box=box.SIMPLE_HEAD)
+    before = "Figures of the levels before the digit." if len(ids.sizes) > len(sizes) else None
+    table = Table(
+        title=f"{ids.tokenizer.name} on {title}",
+        title_justify="left",
+        caption=before,
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
     table.add_column("figure")
     table.add_column("value", justify="right")
     table.add_column("meaning")
     rows = [
         ("items", f"{metrics.items:,}", f"{int(content.unknown.sum()):,} without content, at the mean vector"),
-        ("ids", f"{metrics.ids:,}", f"of {metrics.space:,} possible ({' × '.join(map(str, ids.sizes))})"),
+        ("ids", f"{metrics.ids:,}", f"of {metrics.space:,} possible ({' × '.join(map(str, sizes))})"),
         ("compression", f"{metrics.compression_ratio:.4f}", "items / ids"),
         ("shared ids", f"{metrics.shared_id_rate:.2%}", "1 − one-to-one ids / ids"),
         ("lost items", f"{metrics.lost_item_rate:.2%}", "1 − ids / items"),
@@ -70,7 +79,7 @@ def _figures(tokenized: Tokenized, title: str) -> Table:
             f"{reconstruction_error(vectors, ids.tokenizer.decode(codes)):.4f}",
             "variance that codes leave over",
         ),
-        ("moved", f"{_moved(tokenized):.2%}", "items not at their nearest code: balancing or conflicts"),
+        ("moved", f"{_moved(tokenized):.2%}", "items not at their nearest code"),
     ]
     for row in rows:
         table.add_row(*row)
@@ -87,11 +96,13 @@ def _moved(tokenized: Tokenized) -> float:
 
 def _usage(tokenized: Tokenized) -> Table:
     ids = tokenized.ids
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("level")
+    hashed = ids.tokenizer.hashed
+    caption = f"The hashed level stands for {', '.join(hashed.keys)}." if hashed else None
+    table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
+    table.add_column("level", no_wrap=True)
     for name in ("codes", "used", "evenness"):
-        table.add_column(name, justify="right")
-    table.add_column("items per code, most used first", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("items per code, falling", no_wrap=True)
     for number, (usage, kind) in enumerate(zip(level_usage(ids.codes, ids.sizes), _kinds(tokenized), strict=True), 1):
         table.add_row(f"{number} {kind}", *_level(usage))
     return table
@@ -110,5 +121,5 @@ def _kinds(tokenized: Tokenized) -> list[str]:
     tokenizer = tokenized.ids.tokenizer
     kinds = [""] * len(tokenizer.quantiser.sizes)
     if tokenizer.hashed:
-        kinds.append(f"hash of {', '.join(tokenizer.hashed.keys)}")
+        kinds.append("hashed")
     return kinds + ["digit"] * (len(tokenized.ids.sizes) - len(kinds))

@@ -148,13 +148,13 @@ class ConflictConfig:
         policy: ``allow`` (an id stands for a list of items, as in GR4AD), ``digit`` (one more level counts them, as in
             TIGER), ``reassign`` (Sinkhorn's balancing moves them to free codes of the last level, as in LC-Rec); null:
             ``allow`` for ``ua-sid``, ``digit`` for the others.
-        digit_size: codes of the added level; 256 as in TIGER.
+        digit_size: codes of the added level; 0: TIGER's 256, or twice the items of the fullest code if that is more.
         temperature: of ``reassign``, relative to the mean distance; 0.05 (our choice).
         iterations: of ``reassign``; 50 as in LC-Rec's release.
     """
 
     policy: str | None = None
-    digit_size: int = 256
+    digit_size: int = 0
     temperature: float = 0.05
     iterations: int = 50
 
@@ -162,7 +162,7 @@ class ConflictConfig:
         """Refuse values that cannot work."""
         if self.policy is not None:
             _one_of("conflicts.policy", self.policy, POLICIES)
-        _at_least("conflicts.digit_size", self.digit_size, 1)
+        _at_least("conflicts.digit_size", self.digit_size, 0)
         _above_zero("conflicts.temperature", self.temperature)
         _at_least("conflicts.iterations", self.iterations, 1)
 

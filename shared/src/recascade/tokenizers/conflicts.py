@@ -17,6 +17,14 @@ LastLevelDistances = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """Rows int64 ``[M]`` → squared distances to every code of the last level, float32 ``[M, K]``."""
 
 
+def roomy_digit(codes: NDArray[np.int64]) -> int:
+    """A size for the added level: TIGER's 256, or twice the items of the fullest code where that is more (our choice).
+
+    Twice leaves room for new items.
+    """
+    return max(256, 2 * int(np.bincount(code_groups(codes)).max(initial=0)))
+
+
 def append_digit(codes: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     """Add a level that counts the items of one code: 0 for the first, 1 for the second, and so on (TIGER).
 
@@ -41,7 +49,8 @@ def outgrown(items: int, size: int) -> str:
     """The sentence about a digit level that is too small."""
     return (
         f"{items:,} items share one code, but the level that tells them apart has only {size:,}: the items have "
-        "outgrown the codebooks. Set tokenizer.digit_size or tokenizer.sizes higher, or tokenizer.conflicts=allow."
+        "outgrown the codebooks. Set tokenizer.conflicts.digit_size or tokenizer.sizes higher, or "
+        "tokenizer.conflicts.policy=allow."
     )
 
 

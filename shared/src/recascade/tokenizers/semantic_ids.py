@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from recascade.data.vocabulary import Vocabulary
 from recascade.errors import DataError
 from recascade.tokenizers.config import ConflictConfig
-from recascade.tokenizers.conflicts import append_digit, outgrown, reassign
+from recascade.tokenizers.conflicts import append_digit, outgrown, reassign, roomy_digit
 from recascade.tokenizers.item_tokenizer import ItemTokenizer
 
 
@@ -67,7 +68,7 @@ class SemanticIds:
             vectors: float32 ``[N, d]`` in their order.
             tokenizer: not fitted yet.
             fields: N rows of what a hashed level reads; None where it reads ``item_id`` only.
-            conflicts: its ``policy`` must be set.
+            conflicts: its ``policy`` must be set; a ``digit_size`` of 0 is settled here.
             fingerprint: of the data.
 
         Raises:
@@ -76,6 +77,7 @@ class SemanticIds:
         """
         codes = tokenizer.fit(vectors, _fields(item_ids, fields))
         if conflicts.policy == "digit":
+            conflicts = replace(conflicts, digit_size=conflicts.digit_size or roomy_digit(codes))
             codes = append_digit(codes, conflicts.digit_size)
         elif conflicts.policy == "reassign":
             codes = reassign(
