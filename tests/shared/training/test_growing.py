@@ -78,6 +78,22 @@ def test_when_a_table_grew_does_not_matter_to_its_rows(name: str) -> None:
     assert torch.equal(trained[0].user.weight, trained[1].user.weight)
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_new_rows_have_the_state_that_a_new_optimizer_gives(name: str) -> None:
+    trained = []
+    for grown_first in (True, False):
+        torch.manual_seed(0)
+        model = Tables(4, 3, sparse=name == "sparse-adam")
+        if grown_first:
+            grow_embeddings(model, users=6, items=5, seed=1)
+        optimizer = OPTIMIZERS[name](list(model.parameters()))
+        grow_embeddings(model, optimizer, users=6, items=5, seed=1)
+        model.user(torch.tensor([5, 4])).sum().backward()
+        optimizer.step()
+        trained.append(model.user.weight)
+    assert torch.equal(trained[0], trained[1])
+
+
 def test_new_rows_learn() -> None:
     torch.manual_seed(0)
     model = Tables(4, 3, sparse=False)
