@@ -209,7 +209,8 @@ class DSSMConfig:
     """DSSM, two towers (Huang et al., CIKM 2013): the user's from recent items and features, the item's from features.
 
     Attributes:
-        dimension: width of the common space; 64 (the paper: 128).
+        dimension: width of the common space, and of the embeddings of identities and features that the towers read side
+            by side; 64 (the paper: 128).
         hidden: widths of the towers' hidden layers; one of 128 (the paper: two of 300).
         recent: latest events that the user tower averages; 20.
         max_length: events of a history that are read in training; 50.
