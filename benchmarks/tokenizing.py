@@ -2,9 +2,9 @@
 
 Run: OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 python benchmarks/tokenizing.py  (needs faiss-cpu)
 
-Both learn on a sample of 256 vectors per code; faiss encodes with a beam of 5 by default and, for a second row, greedily
+Both learn on a sample of 256 vectors per code; faiss encodes with a beam of 5 by default and, in another row, greedily
 (beam 1), as recascade does. ``error`` is the share of the variance around the mean that the codes leave over. CPU
-seconds of the whole process: fit, encode. The vectors are a mixture of 2,000 Gaussian clusters with a falling spectrum,
+seconds of the whole process: fit, encode. The vectors are 2,000 Gaussian clusters with a falling spectrum,
 seeded.
 """
 
