@@ -146,8 +146,8 @@ def test_an_unknown_user_reads_zeros_and_the_unknown_row(backbone: str) -> None:
     service = trained.service()
     (answer,), _ = service.recommend(["nobody"], 5)
     snapshot = service.snapshot
-    zeros = torch.zeros(1, snapshot.cascade_width)
-    expected = snapshot.index.search(snapshot.user_vectors(torch.tensor([-1]), zeros), 5)
+    zeros = np.zeros((1, snapshot.cascade_width), dtype=np.float32)
+    expected = snapshot.index.search(snapshot.user_vectors(np.array([-1]), zeros), 5)
     assert not answer.known and answer.scores == expected.scores[0].tolist()
     assert answer != service.recommend(["u1"], 5)[0][0]
 
@@ -291,7 +291,7 @@ def test_a_store_that_is_down_serves_zeros_and_is_counted(trained: Trained) -> N
     inner.down = True
     (degraded,), _ = service.recommend(["u1"], 5)
     snapshot = service.snapshot
-    zeros = snapshot.user_vectors(snapshot.rows(["u1"]), torch.zeros(1, snapshot.cascade_width))
+    zeros = snapshot.user_vectors(snapshot.rows(["u1"]), np.zeros((1, snapshot.cascade_width), np.float32))
     assert degraded.known and degraded.scores == snapshot.index.search(zeros, 5).scores[0].tolist()
     assert degraded.scores != well.scores and store.fallbacks == 1
     assert service.health()["store"] == "does not answer"
@@ -361,7 +361,8 @@ def served(tmp_path: Path) -> Iterator[tuple[Trained, Path, int]]:
     write_run(trained, tmp_path / ONLINE_FOLDER)
     program = (
         "from pathlib import Path; from recascade.serving.http import serve as run;"
-        "from recascade_cs3.serve import serve; import signal; signal.signal(signal.SIGTERM, signal.default_int_handler);"
+        "from recascade_cs3.serve import serve; import signal;"
+        "signal.signal(signal.SIGTERM, signal.default_int_handler);"
         f"application = serve(Path({str(tmp_path)!r}), {{'serve.refresh_seconds': 0.1, 'serve.index': 'flat'}});"
         "run(application, '127.0.0.1', 0, announce=lambda url: print(url, flush=True))"
     )

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from recascade.errors import ConfigurationError
 from recascade.serving.embedding_store import EmbeddingStore
@@ -138,8 +138,8 @@ class CS3Service:
         return {"results": [each.content() for each in recommendations], "versions": versions}
 
 
-def _read(store: EmbeddingStore, users: Sequence[str]) -> Tensor:
-    return torch.from_numpy(store.read("user", users).vectors)
+def _read(store: EmbeddingStore, users: Sequence[str]) -> NDArray[np.float32]:
+    return store.read("user", users).vectors
 
 
 def _count(items: list[int]) -> int:

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recascade.contracts.context import Context
 from recascade.errors import ConfigurationError
-from recascade.models.two_tower import TwoTower
+from recascade.models.dssm import DSSM
+from recascade.models.two_tower import Similarity, TwoTower, compared_by
 from recascade.serving.frozen_tower import FrozenTower
+from recascade_cs3.histories import RecentPositives
 from recascade_cs3.learner import OnlineLearner
 from recascade_cs3.tables import Tables
 
-_ITEMS_AT_ONCE = 8192
+_ROWS_AT_ONCE = 8192
+_NO_EVENTS = torch.zeros(0, dtype=torch.int64)
 
 
 class ServingModel:
     """A copy of both towers.
+
+    The user tower of a DSSM without history reads, beside the tables, only what the weights say of the user. These
+    inputs are computed once for all users (4 bytes × users × their width), so that a request takes one row of them and
+    one run of the recorded tower. Other backbones go their own way, with a recorded tower at its end.
 
     Args:
         learner: whose weights are copied; it may go on learning.
@@ -43,33 +53,76 @@ class ServingModel:
         self.version = f"{learner.seed}.{learner.steps}"
         self.width = original.user_width
         self.history_length = original.history_length
-        self._backbone = _frozen_copy(original)
         self._users, self._items = len(learner.dirty_users), len(learner.dirty_items)
+        backbone: Any = copy.deepcopy(cast(nn.Module, original)).eval().requires_grad_(False)
+        self._backbone = cast(TwoTower, backbone)
+        self._inputs: NDArray[np.float32] | None = None
+        tower = getattr(backbone, "user_tower", None)
+        if isinstance(backbone, DSSM) and not backbone.history_length:
+            self._inputs = _inputs_of_all(backbone, self._users)
+            compared = nn.Sequential(backbone.user_tower, _Compared(backbone.similarity))
+            self._tower = FrozenTower(compared, _input_width(backbone.user_tower))
+        elif isinstance(tower, nn.Module):
+            backbone.user_tower = FrozenTower(tower, _input_width(tower))
 
     @torch.inference_mode()
-    def user_vectors(self, context: Context, extra: Tensor | None) -> Tensor:
-        """float32 ``[B, width]``; users that the weights do not know are unknown ones."""
+    def user_vectors(
+        self, rows: NDArray[np.int64], blocks: list[NDArray[np.float32]], histories: RecentPositives | None
+    ) -> Tensor:
+        """float32 ``[B, width]``.
+
+        Args:
+            rows: int64 ``[B]``, -1 for unknown users.
+            blocks: what the tables hold of these users, each float32 ``[B, w]``.
+            histories: where a user tower that reads histories finds them.
+        """
+        # Users that came after the weights are unknown to them, though not to the tables.
+        known = np.where(rows < self._users, rows, -1)
+        # For one request NumPy takes a third of the time that PyTorch's operators take to put inputs together.
+        if self._inputs is not None:
+            inputs = np.concatenate([self._inputs[known + 1], *blocks], axis=1)
+            return cast(Tensor, self._tower(torch.from_numpy(inputs)))
+        extra = torch.from_numpy(np.concatenate(blocks, axis=1)) if blocks else None
+        users = torch.from_numpy(known)
+        if histories is None:
+            context = Context(users, _NO_EVENTS, _NO_EVENTS, torch.zeros(len(rows) + 1, dtype=torch.int64))
+        else:
+            context = replace(histories.context(torch.from_numpy(rows)), users=users)
         return self._backbone.user_vectors(context, extra)
 
     @torch.inference_mode()
     def item_vectors(self, items: Tensor, tables: Tables) -> Tensor:
         """float32 ``[n, width]`` of items (int64 ``[n]``), with what the tables hold of them now."""
         vectors = torch.empty(len(items), self.width)
-        for start in range(0, len(items), _ITEMS_AT_ONCE):
-            part = items[start : start + _ITEMS_AT_ONCE]
+        for start in range(0, len(items), _ROWS_AT_ONCE):
+            part = items[start : start + _ROWS_AT_ONCE]
             known = part.where(part < self._items, -1)
-            vectors[start : start + _ITEMS_AT_ONCE] = self._backbone.item_vectors(known, tables.item_inputs(part))
+            vectors[start : start + _ROWS_AT_ONCE] = self._backbone.item_vectors(known, tables.item_inputs(part))
         return vectors
 
-    def known_users(self, users: Tensor) -> Tensor:
-        """The same rows (int64 ``[n]``), -1 for users that came after the weights."""
-        return users.where(users < self._users, -1)
+
+class _Compared(nn.Module):
+    """The end of a tower, as a module, so that it is recorded with the tower."""
+
+    def __init__(self, similarity: Similarity) -> None:
+        super().__init__()
+        self.similarity = similarity
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return compared_by(self.similarity, vectors)
 
 
-def _frozen_copy(original: TwoTower) -> TwoTower:
-    backbone: Any = copy.deepcopy(cast(nn.Module, original)).eval().requires_grad_(False)
-    tower = getattr(backbone, "user_tower", None)
-    if isinstance(tower, nn.Module):
-        first = next(module for module in tower.modules() if isinstance(module, nn.Linear))
-        backbone.user_tower = FrozenTower(tower, first.in_features)
-    return cast(TwoTower, backbone)
+def _input_width(tower: nn.Module) -> int:
+    return next(module.in_features for module in tower.modules() if isinstance(module, nn.Linear))
+
+
+@torch.inference_mode()
+def _inputs_of_all(backbone: DSSM, users: int) -> NDArray[np.float32]:
+    """float32 ``[1 + users, w]``, identity and features side by side, of the unknown user first."""
+    inputs = torch.empty(1 + users, backbone.user_inputs.own_width)
+    for start in range(-1, users, _ROWS_AT_ONCE):
+        rows = torch.arange(start, min(start + _ROWS_AT_ONCE, users))
+        own = backbone.user_inputs.own(rows)
+        if own:
+            inputs[start + 1 : start + 1 + len(rows)] = torch.cat(own, 1)
+    return inputs.numpy()

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from recascade.contracts.context import Context
 from recascade.data.growing_vocabulary import GrowingVocabulary
 from recascade.errors import DataError
 from recascade.serving.item_index import ItemIndex
 from recascade_cs3.histories import RecentPositives
 from recascade_cs3.learner import OnlineLearner
-from recascade_cs3.running_mean import RunningMeans
 from recascade_cs3.serving_model import ServingModel
 
 _TUNING_USERS = 256
@@ -32,7 +31,7 @@ class Snapshot:
         tables: the tables' epoch: events that the learner had scored.
         users: row of each identifier.
         items: identifier of each row.
-        cross: the users' cross vectors; None without CTS.
+        cross: the users' cross vectors, float32 ``[1 + users, w]``, zeros for the unknown user first; None without CTS.
         cascade_width: width of the cascade vectors that the user tower reads; 0 without CMS.
         histories: the users' latest positives; None where the user tower reads none.
 
@@ -46,7 +45,7 @@ class Snapshot:
     tables: int
     users: Mapping[str, int]
     items: Sequence[str]
-    cross: RunningMeans | None
+    cross: NDArray[np.float32] | None
     cascade_width: int
     histories: RecentPositives | None
 
@@ -63,29 +62,21 @@ class Snapshot:
         """Of the model and of the tables."""
         return {"model": self.model.version, "tables": str(self.tables)}
 
-    def rows(self, users: Sequence[str]) -> Tensor:
+    def rows(self, users: Sequence[str]) -> NDArray[np.int64]:
         """int64 ``[n]``, -1 for users that nobody has seen."""
-        return torch.tensor([self.users.get(user, -1) for user in users])
+        return np.array([self.users.get(user, -1) for user in users], dtype=np.int64)
 
-    def user_vectors(self, rows: Tensor, cascade: Tensor | None) -> Tensor:
+    def user_vectors(self, rows: NDArray[np.int64], cascade: NDArray[np.float32] | None) -> Tensor:
         """float32 ``[n, d]``.
 
         Args:
             rows: int64 ``[n]``, -1 for unknown users.
             cascade: float32 ``[n, cascade_width]``; None without CMS.
         """
-        blocks = [] if self.cross is None else [self.cross.read(rows)]
+        blocks = [] if self.cross is None else [self.cross[rows + 1]]
         if cascade is not None:
             blocks.append(cascade)
-        extra = None if not blocks else blocks[0] if len(blocks) == 1 else torch.cat(blocks, 1)
-        return self.model.user_vectors(self._context(rows), extra)
-
-    def _context(self, rows: Tensor) -> Context:
-        known = self.model.known_users(rows)
-        if self.histories is None:
-            nothing = torch.zeros(0, dtype=torch.int64)
-            return Context(known, nothing, nothing, torch.zeros(len(rows) + 1, dtype=torch.int64))
-        return replace(self.histories.context(rows), users=known)
+        return self.model.user_vectors(rows, blocks, self.histories)
 
 
 def take_snapshot(
@@ -144,16 +135,10 @@ def _snapshot_of(
         tables=learner.scored,
         users=dict(zip(user_ids, range(len(user_ids)), strict=True)),
         items=items.ids.to_list(),
-        cross=None if tables.cross is None else _copy_of_means(tables.cross.users),
+        cross=None if tables.cross is None else tables.cross.users.values.numpy().copy(),
         cascade_width=0 if tables.cascade is None else tables.cascade.users.width,
         histories=_copy_of_histories(tables.histories, model.history_length),
     )
-
-
-def _copy_of_means(means: RunningMeans) -> RunningMeans:
-    copied = RunningMeans(means.width, means.retention)
-    copied.values = means.values.clone()
-    return copied
 
 
 def _copy_of_histories(histories: RecentPositives, read: int) -> RecentPositives | None:
@@ -167,6 +152,7 @@ def _copy_of_histories(histories: RecentPositives, read: int) -> RecentPositives
 def _some_user_vectors(snapshot: Snapshot, learner: OnlineLearner) -> Tensor:
     """Vectors of known users, to tune an index with: what it will be asked."""
     chosen = np.random.default_rng(0).permutation(len(snapshot.users))[:_TUNING_USERS]
-    rows = torch.from_numpy(chosen)
     cascade = learner.tables.cascade
-    return snapshot.user_vectors(rows, None if cascade is None else cascade.users.read(rows))
+    return snapshot.user_vectors(
+        chosen, None if cascade is None else cascade.users.read(torch.from_numpy(chosen)).numpy()
+    )
