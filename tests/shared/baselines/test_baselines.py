@@ -31,6 +31,15 @@ SMALL = {
     "model.dimension": 8,
     "model.max_length": 10,
 }
+# Forty items do not fill codebooks of 256.
+SMALL_IDS = {
+    "model.tokenizer.sizes": [8, 4],
+    "model.tokenizer.conflicts.digit_size": 40,
+    "model.beams": [20],
+    "model.heads": 2,
+    "model.head_width": None,
+    "model.hidden": 16,
+}
 
 
 @pytest.fixture(scope="module", params=["shuffle", "group"])
@@ -49,7 +58,8 @@ def data(split: Split) -> EncodedSplit:
 
 
 def fit(method: Method, split: Split, data: EncodedSplit, directory: Path, **overrides: object) -> Retriever:
-    settings = {**(SMALL if method.trained else {}), **overrides}
+    generative = any(field.name == "tokenizer" for field in dataclasses.fields(method.config))
+    settings = {**(SMALL if method.trained else {}), **(SMALL_IDS if generative else {}), **overrides}
     config = compose(method, data="log", overrides=settings)
     directory.mkdir(exist_ok=True)
     return method.run(Experiment(config.model, config.trainer, data, split, seed=1, directory=directory))

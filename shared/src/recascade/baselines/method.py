@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recascade.baselines import config
+from recascade.baselines import config, generative_config
 from recascade.contracts.method import Method
 
 _FLOORS = ("popularity", "transition", "co-visit", "item-knn")
@@ -11,6 +11,13 @@ _SEQUENCE_AXES = {
     "max_length": (20, 50, 100),
     "dropout": (0.0, 0.2, 0.5),
     "loss.name": ("full_softmax", "sampled_softmax", "binary_cross_entropy"),
+}
+
+_GENERATIVE_AXES = {
+    "dimension": (64, 128, 256),
+    "dropout": (0.0, 0.1, 0.3),
+    "beams": ([10], [50], [200]),
+    "tokenizer.name": ("residual-k-means", "rq-vae", "ua-sid"),
 }
 
 POPULARITY = Method(
@@ -142,4 +149,39 @@ DSSM = Method(
     baselines=_FLOORS,
     axes=_SEQUENCE_AXES,
     source="Huang et al., CIKM 2013",
+)
+
+TIGER = Method(
+    name="tiger",
+    stage="retrieval",
+    summary="writes the semantic id of the next item: encoder and decoder",
+    config=generative_config.TIGERConfig,
+    fit="recascade.baselines.generative:fit_tiger",
+    variants={
+        "default": {},
+        "causal": {"encoder": "causal"},
+        "items": {"reading": "items"},
+        "split-ids": {"sharing": "split"},
+        "ua-sid": {"tokenizer.name": "ua-sid"},
+    },
+    baselines=(*_FLOORS, "sasrec"),
+    axes=_GENERATIVE_AXES | {"encoder": ("bidirectional", "causal"), "decoder_blocks": (1, 2, 4)},
+    source="Rajput et al., NeurIPS 2023, arXiv 2305.05065",
+)
+
+DECODER_ONLY = Method(
+    name="decoder-only",
+    stage="retrieval",
+    summary="continues a history's codes with the semantic id of the next item",
+    config=generative_config.DecoderOnlyConfig,
+    fit="recascade.baselines.generative:fit_decoder_only",
+    variants={
+        "default": {},
+        "items": {"reading": "items"},
+        "split-ids": {"sharing": "split"},
+        "ua-sid": {"tokenizer.name": "ua-sid"},
+    },
+    baselines=(*_FLOORS, "sasrec", "tiger"),
+    axes=_GENERATIVE_AXES | {"blocks": (2, 4, 6)},
+    source="the decoder-only variant that GRID (CIKM 2025) compares with TIGER",
 )

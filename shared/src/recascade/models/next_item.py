@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Protocol, cast, runtime_checkable
 
 import torch
@@ -12,6 +10,7 @@ from torch import Tensor, nn
 from recascade.contracts.context import Context
 from recascade.contracts.retriever import TopK
 from recascade.errors import DataError
+from recascade.models.evaluation_mode import evaluation_mode
 from recascade.nn.top_k import top_k_inner_product
 
 
@@ -81,7 +80,7 @@ class InnerProductRetriever:
         self, context: Context, k: int, *, exclude_seen: bool = False, candidates: Tensor | None = None
     ) -> TopK:
         """The k best items of each request; see ``recascade.contracts.retriever.Retriever``."""
-        with _evaluation_mode(cast(nn.Module, self.model)):
+        with evaluation_mode(cast(nn.Module, self.model)):
             recent = context.last(self.model.max_length)
             queries = self._queries(recent)
             if self._item_vectors is None:
@@ -111,13 +110,3 @@ class InnerProductRetriever:
         """Popularity as an inner product of one dimension, for requests without history, which have seen nothing."""
         popularity = self.popularity.to(vectors)[:, None]
         return top_k_inner_product(vectors.new_ones(requests, 1), popularity, k, candidates=candidates)
-
-
-@contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

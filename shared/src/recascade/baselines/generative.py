@@ -1,0 +1,125 @@
+"""Fit functions of the generative baselines: make ids, train the generator, serve it behind a beam search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from recascade.baselines.generative_config import DecoderOnlyConfig, TIGERConfig
+from recascade.contracts.method import FIT_FILE, Experiment
+from recascade.data.next_item import NextItemData
+from recascade.data.prefixes import PrefixData
+from recascade.errors import ConfigurationError
+from recascade.files import write_json
+from recascade.models.code_generator import CodeGenerator
+from recascade.models.decoder_only import DecoderOnly
+from recascade.models.generative_retriever import GenerativeRetriever, Sharing
+from recascade.models.history_tokens import Reading
+from recascade.models.tiger import TIGER
+from recascade.tokenizers.semantic_ids import SemanticIds
+from recascade.tokenizers.semantic_ids_file import load_semantic_ids, save_semantic_ids
+from recascade.tokenizers.tokenize import tokenize
+from recascade.training.fit import fit
+from recascade.training.generative import GenerativeModule
+
+IDS = "semantic_ids.parquet"
+"""The ids that a model was trained with, in its run directory."""
+
+
+def fit_tiger(experiment: Experiment) -> GenerativeRetriever:
+    """Train TIGER."""
+    settings: TIGERConfig = experiment.config
+    ids = _semantic_ids(settings, experiment)
+    torch.manual_seed(experiment.seed)
+    model = TIGER(
+        torch.from_numpy(ids.codes_for(experiment.data.items)),
+        ids.sizes,
+        dimension=settings.dimension,
+        encoder_blocks=settings.encoder_blocks,
+        decoder_blocks=settings.decoder_blocks,
+        heads=settings.heads,
+        head_width=settings.head_width,
+        hidden=settings.hidden,
+        max_length=settings.max_length,
+        dropout=settings.dropout,
+        causal=settings.encoder == "causal",
+        reading=cast(Reading, settings.reading),
+        user_buckets=settings.user_buckets,
+    )
+    return _train(model, settings.beams, settings.sharing, experiment)
+
+
+def fit_decoder_only(experiment: Experiment) -> GenerativeRetriever:
+    """Train the decoder-only generator."""
+    settings: DecoderOnlyConfig = experiment.config
+    ids = _semantic_ids(settings, experiment)
+    torch.manual_seed(experiment.seed)
+    model = DecoderOnly(
+        torch.from_numpy(ids.codes_for(experiment.data.items)),
+        ids.sizes,
+        dimension=settings.dimension,
+        blocks=settings.blocks,
+        heads=settings.heads,
+        head_width=settings.head_width,
+        hidden=settings.hidden,
+        max_length=settings.max_length,
+        dropout=settings.dropout,
+        reading=cast(Reading, settings.reading),
+        user_buckets=settings.user_buckets,
+    )
+    return _train(model, settings.beams, settings.sharing, experiment)
+
+
+def _semantic_ids(settings: TIGERConfig | DecoderOnlyConfig, experiment: Experiment) -> SemanticIds:
+    """The ids of the run: those it began with, the given file's, or new ones; kept in the run directory."""
+    kept = experiment.directory / IDS
+    if kept.exists():
+        return load_semantic_ids(kept)
+    if settings.ids:
+        ids = load_semantic_ids(Path(settings.ids).expanduser())
+    else:
+        ids = tokenize(experiment.data, experiment.split, settings.tokenizer, experiment.seed).ids
+    save_semantic_ids(ids, kept)
+    return ids
+
+
+def _train(model: CodeGenerator, beams: Sequence[int], sharing: str, experiment: Experiment) -> GenerativeRetriever:
+    """Train on the next items' ids, leave the facts of the training in the run directory, serve the best weights."""
+    levels = len(model.sizes)
+    if len(beams) not in (1, levels):
+        raise ConfigurationError(
+            f"model.beams has {len(beams)} widths, but the ids have {levels} codes; give one width or {levels}."
+        )
+    widths = tuple(beams) * (levels if len(beams) == 1 else 1)
+    module = GenerativeModule(
+        model,
+        experiment.data,
+        experiment.trainer,
+        widths,
+        sharing=cast(Sharing, sharing),
+        exclude_seen=experiment.exclude_seen,
+    )
+    result = fit(module, _batches(model, experiment), experiment.trainer, experiment.directory, experiment.seed)
+    facts = {
+        "epochs": result.epochs,
+        "best_epoch": result.best_epoch,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "targets_per_second": result.targets_per_second,
+        "fit_seconds": result.seconds,
+        "fit_cpu_seconds": result.cpu_seconds,
+    }
+    write_json(experiment.directory / FIT_FILE, facts)
+    if torch.cuda.is_available() and experiment.trainer.accelerator in ("auto", "gpu", "cuda"):
+        module.to("cuda")
+    return module.retriever()
+
+
+def _batches(model: CodeGenerator, experiment: Experiment) -> NextItemData:
+    """A sequence per target, or, for a model that learns them in one pass, all of a user's events in windows."""
+    data, trainer, seed = experiment.data, experiment.trainer, experiment.seed
+    if model.one_pass:
+        return NextItemData(data, trainer, max_length=model.max_length, windows="chunks", seed=seed)
+    return PrefixData(data, trainer, max_length=model.max_length, seed=seed)

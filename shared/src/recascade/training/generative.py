@@ -1,0 +1,93 @@
+"""Supervised training of generators: the codes of the next item, with the true codes before each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor
+
+from recascade.data.encoded import EncodedSplit
+from recascade.data.next_item import NextItemBatch
+from recascade.models.code_generator import CodeGenerator
+from recascade.models.generative_retriever import GenerativeRetriever, Sharing
+from recascade.nn.losses import full_softmax
+from recascade.training.config import TrainerConfig
+from recascade.training.optimizer import adam
+from recascade.training.retrieval_validation import RetrievalValidation
+
+
+class GenerativeModule(L.LightningModule):
+    """Minimises the negative log-probability of the next item's id, and measures lists of items on validation users.
+
+    Args:
+        model: the generator.
+        data: the split; its validation part is measured, its training part gives the popularity of items.
+        trainer: learning rate, monitor and so on.
+        widths: of the beams in validation.
+        sharing: see ``GenerativeRetriever``.
+        exclude_seen: validate as the evaluation will, with or without the items of the user's own history.
+    """
+
+    _popularity: Tensor
+
+    def __init__(
+        self,
+        model: CodeGenerator,
+        data: EncodedSplit,
+        trainer: TrainerConfig,
+        widths: Sequence[int],
+        *,
+        sharing: Sharing = "popularity",
+        exclude_seen: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.trainer_config = trainer
+        self.widths = tuple(widths)
+        self.sharing = sharing
+        self.register_buffer("_popularity", torch.from_numpy(data.item_counts).float(), persistent=False)
+        self.validation = RetrievalValidation(data, trainer.monitor, exclude_seen=exclude_seen)
+        # Lengths change from batch to batch: one graph with symbolic sizes instead of one per shape.
+        self._target_states = (
+            torch.compile(model.target_states, dynamic=True) if trainer.compile else model.target_states
+        )
+        self._retriever: GenerativeRetriever | None = None
+
+    def training_step(self, batch: NextItemBatch, batch_idx: int) -> Tensor:
+        """Mean over the batch's targets of the sum over levels of -log p(code)."""
+        codes = self.model.history.item_codes.index_select(0, batch.targets)
+        states = self._target_states(batch.context, batch.positions, codes, batch.owners)
+        # Mixed precision gives half-precision states, but a sum over a level's codes needs single precision.
+        states = states.to(torch.promote_types(states.dtype, torch.float32))
+        levels = [
+            full_softmax(states[:, level].contiguous(), self.model.output_vectors(level), codes[:, level])
+            for level in range(len(self.model.sizes))
+        ]
+        return torch.stack(levels).sum()
+
+    def retriever(self) -> GenerativeRetriever:
+        """What serves the model as it is now."""
+        return GenerativeRetriever(
+            self.model, self.model.history.item_codes, self._popularity, self.widths, sharing=self.sharing
+        )
+
+    def on_validation_epoch_start(self) -> None:
+        """Have a trie ready."""
+        self._retriever = self.retriever()
+
+    def validation_step(self, rows: Tensor, batch_idx: int) -> None:
+        """The monitored metric of these rows (int64 ``[B]``) of the validation part."""
+        assert self._retriever is not None
+        self.validation.measure(self._retriever, rows, self.device)
+
+    def on_validation_epoch_end(self) -> None:
+        """Mean over users, over all ranks."""
+        self.log(self.trainer_config.monitor, self.validation.take_mean(self), logger=False)
+        self._retriever = None
+
+    def configure_optimizers(self) -> Any:
+        """Adam over the model's parameters."""
+        return adam(self.model.parameters(), self.trainer_config)
