@@ -2,7 +2,7 @@
 
 Every event is predicted once, before its label is used; figures are over the second half of the stream. A seed decides
 the learner's initialisation, the order of events inside one second and the sampled impressions; for planted streams
-also the stream itself. A cell that is finished is never computed again, so that the command can be stopped and repeated.
+also the stream itself. A finished cell is never computed again, so that the command can be stopped and repeated.
 
     python benchmarks/cs3_prequential.py ml-100k --output runs/cs3/ml-100k
     python benchmarks/cs3_prequential.py planted-dense --identities without --output runs/cs3/planted-dense
