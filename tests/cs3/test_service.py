@@ -21,12 +21,15 @@ import torch
 from recascade.data.event_batch import EventBatch
 from recascade.data.growing_vocabulary import GrowingVocabulary
 from recascade.errors import ConfigurationError, DataError
+from recascade.nn.tower import tower
 from recascade.serving.embedding_store import InProcessStore, StoredVectors, StoreUnavailableError
 from recascade.serving.fallback_store import FallbackStore
 from recascade.serving.item_index import FlatIndex
+from recascade.serving.numpy_tower import NumpyTower
 from recascade.serving.parameters import RequestError
+from recascade_cs3.cas import layer_factory
 from recascade_cs3.checkpoints import Position, save_checkpoint
-from recascade_cs3.config import BackboneConfig, CS3Config
+from recascade_cs3.config import BackboneConfig, CS3Config, CycleAdaptiveConfig
 from recascade_cs3.learner import OnlineLearner
 from recascade_cs3.run_folder import CATALOGUE_FOLDER, ONLINE_FOLDER, write_model
 from recascade_cs3.serve import open_newest, serve, write_cascade_vectors
@@ -159,6 +162,12 @@ def test_an_unknown_user_whose_vector_the_store_has_gets_it(trained: Trained) ->
     service.store.write("user", ["newcomer"], np.full((1, service.store.width), 0.5, dtype=np.float32))
     after, _ = service.recommend(["newcomer"], 5)
     assert before[0].scores != after[0].scores and not after[0].known
+
+
+@pytest.mark.parametrize("changes", [{}, {"cycles": 3}, {"post_activation": False}, {"stop_gradient": True}])
+def test_towers_with_cycles_need_no_pytorch_for_one_request(changes: dict[str, Any]) -> None:
+    config = CycleAdaptiveConfig(zero_gate=False, **changes)
+    assert NumpyTower(tower((9, 8, 7, 6), layer_factory(config, "user")), 9).rewritten
 
 
 def test_other_users_do_not_change_an_answer(trained: Trained) -> None:

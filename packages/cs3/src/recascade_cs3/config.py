@@ -194,7 +194,8 @@ class CS3Config:
         learning_rate: of Adam, for the towers and their embeddings; 0.002 (our choice).
         passes: over the training events; 1.
         batch: events in a micro-batch; 256.
-        negatives: sampled per event where the log holds positives only, as in ``recascade run``; 4 (our choice).
+        negatives: sampled per event where the log holds positives only, as in ``recascade run``; 4 (our choice). May be
+            0 with sampled softmax.
         negative_popularity: exponent of the popularity that they are drawn by; 0 draws uniformly.
     """
 
@@ -241,8 +242,14 @@ class CS3Config:
         if not 0 <= self.distillation <= 1:
             raise ConfigurationError(f"model.distillation is {self.distillation}; it must be between 0 and 1.")
         check_within("model.learning_rate", self.learning_rate, 0, 1)
-        for name in ("passes", "batch", "negatives"):
+        for name in ("passes", "batch"):
             check_at_least(f"model.{name}", getattr(self, name), 1)
+        check_at_least("model.negatives", self.negatives, 0)
+        if not self.negatives and self.loss != "sampled_softmax":
+            raise ConfigurationError(
+                "model.negatives is 0, which leaves only positives to learn from; sample at least 1, or set "
+                "model.loss=sampled_softmax, which takes its negatives from the batch."
+            )
         if self.backbone.name == "factorisation" and (self.cas.enabled or self.uses_tables):
             raise ConfigurationError(
                 "model.backbone.name is 'factorisation', which has no layers for CAS and no inputs for CTS and CMS; "

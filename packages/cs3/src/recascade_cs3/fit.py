@@ -28,7 +28,7 @@ from recascade_cs3.run_folder import CATALOGUE_FOLDER, COST_FILE, ONLINE_FOLDER,
 
 # Positives that are put in order and completed by impressions at once.
 _POSITIVES_AT_ONCE = 1 << 17
-_CHECKPOINT_EVENTS = 1_000_000
+CHECKPOINT_EVENTS = 1_000_000
 
 
 def fit(experiment: Experiment) -> CS3Retriever:
@@ -76,7 +76,7 @@ def fit(experiment: Experiment) -> CS3Retriever:
             if number and not first and config.tables.reset_each_pass:
                 learner.start_pass()
             learner.tick(batch)
-            if offset - saved >= _CHECKPOINT_EVENTS:
+            if offset - saved >= CHECKPOINT_EVENTS:
                 save(offset)
                 saved = offset
     save(offset)

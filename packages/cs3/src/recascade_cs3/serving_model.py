@@ -15,7 +15,7 @@ from recascade.contracts.context import Context
 from recascade.errors import ConfigurationError
 from recascade.models.dssm import DSSM
 from recascade.models.two_tower import Similarity, TwoTower, compared_by
-from recascade.serving.frozen_tower import FrozenTower
+from recascade.serving.numpy_tower import NumpyTower
 from recascade_cs3.histories import RecentPositives
 from recascade_cs3.learner import OnlineLearner
 from recascade_cs3.tables import Tables
@@ -29,7 +29,7 @@ class ServingModel:
 
     The user tower of a DSSM without history reads, beside the tables, only what the weights say of the user. These
     inputs are computed once for all users (4 bytes × users × their width), so that a request takes one row of them and
-    one run of the recorded tower. Other backbones go their own way, with a recorded tower at its end.
+    one run of the tower. Other backbones go their own way and end in the tower.
 
     Args:
         learner: whose weights are copied; it may go on learning.
@@ -61,9 +61,9 @@ class ServingModel:
         if isinstance(backbone, DSSM) and not backbone.history_length:
             self._inputs = _inputs_of_all(backbone, self._users)
             compared = nn.Sequential(backbone.user_tower, _Compared(backbone.similarity))
-            self._tower = FrozenTower(compared, _input_width(backbone.user_tower))
+            self._tower = NumpyTower(compared, _input_width(backbone.user_tower))
         elif isinstance(tower, nn.Module):
-            backbone.user_tower = FrozenTower(tower, _input_width(tower))
+            backbone.user_tower = NumpyTower(tower, _input_width(tower))
 
     @torch.inference_mode()
     def user_vectors(
@@ -102,7 +102,7 @@ class ServingModel:
 
 
 class _Compared(nn.Module):
-    """The end of a tower, as a module, so that it is recorded with the tower."""
+    """The end of a tower, as a module, so that it is rewritten with the tower."""
 
     def __init__(self, similarity: Similarity) -> None:
         super().__init__()
