@@ -114,7 +114,9 @@ def test_a_later_code_changes_nothing_before_it(model: CodeGenerator) -> None:
     for level in range(3):
         changed = codes.clone()
         changed[..., level] = (changed[..., level] + 1) % SIZES[level]
-        before, after = (model._states(state.contexts, some) for some in (codes, changed))
+        before, after = (
+            model._states(state.contexts, state.begin.expand(-1, 2, -1), some) for some in (codes, changed)
+        )
         assert torch.equal(before[:, :, : level + 1], after[:, :, : level + 1])
         if level < 2:
             assert not torch.allclose(before[:, :, level + 1], after[:, :, level + 1])
@@ -145,7 +147,8 @@ def test_targets_are_predicted_from_the_events_before_them_alone(model: CodeGene
         history = context.between(row, row + 1)
         until = int(positions[owner] - context.offsets[row]) + 1
         history = Context(history.users, history.items[:until], history.timestamps[:until], torch.tensor([0, until]))
-        alone = model._states(model.contexts(history), targets[number].view(1, 1, -1))
+        state = model.encode(history)
+        alone = model._states(state.contexts, state.begin, targets[number].view(1, 1, -1))
         torch.testing.assert_close(states[number], alone[0, 0])
 
 

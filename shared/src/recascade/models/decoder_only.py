@@ -8,12 +8,11 @@ from typing import cast
 
 from torch import Tensor
 
-from recascade.contracts.context import Context
 from recascade.models.code_embedding import CodeEmbedding
 from recascade.models.code_generator import CodeGenerator
 from recascade.models.history_tokens import HistoryTokens, Reading
 from recascade.nn.continuation_block import ContinuationBlock
-from recascade.nn.dropout import dropout as drop
+from recascade.nn.packed import PackedLayout
 from recascade.nn.shared_context import SharedContext
 
 
@@ -52,16 +51,15 @@ class DecoderOnly(CodeGenerator):
         embedding = CodeEmbedding(sizes, dimension)
         history = HistoryTokens(codes, embedding, max_length, reading=reading, user_buckets=user_buckets)
         shape = (dimension, heads, head_width, hidden, dropout)
-        super().__init__(history, embedding, [ContinuationBlock(*shape) for _ in range(blocks)], one_pass=True)
-        self.dropout = dropout
+        super().__init__(
+            history, embedding, [ContinuationBlock(*shape) for _ in range(blocks)], one_pass=True, dropout=dropout
+        )
 
-    def contexts(self, context: Context) -> list[SharedContext]:
+    def contexts(self, tokens: Tensor, layout: PackedLayout) -> list[SharedContext]:
         """Each block's keys and values of the history."""
-        events, layout = self.history(context)
-        events = drop(events, self.dropout if self.training else 0.0)
         blocks = [cast(ContinuationBlock, block) for block in self.decoder]
         contexts = []
         for block in blocks[:-1]:
-            events, shared = block.read(events, layout)
+            tokens, shared = block.read(tokens, layout)
             contexts.append(shared)
-        return [*contexts, blocks[-1].read_last(events, layout)]
+        return [*contexts, blocks[-1].read_last(tokens, layout)]

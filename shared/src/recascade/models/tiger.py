@@ -8,13 +8,12 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from recascade.contracts.context import Context
 from recascade.models.code_embedding import CodeEmbedding
 from recascade.models.code_generator import CodeGenerator
 from recascade.models.history_tokens import HistoryTokens, Reading
 from recascade.nn.decoder_block import DecoderBlock
-from recascade.nn.dropout import dropout as drop
 from recascade.nn.encoder_block import EncoderBlock
+from recascade.nn.packed import PackedLayout
 from recascade.nn.shared_context import SharedContext
 
 
@@ -60,16 +59,15 @@ class TIGER(CodeGenerator):
             codes, embedding, max_length, reading=reading, from_end=not causal, user_buckets=user_buckets
         )
         shape = (dimension, heads, head_width, hidden, dropout)
-        super().__init__(history, embedding, [DecoderBlock(*shape) for _ in range(decoder_blocks)], one_pass=causal)
-        self.dropout = dropout
+        super().__init__(
+            history, embedding, [DecoderBlock(*shape) for _ in range(decoder_blocks)], one_pass=causal, dropout=dropout
+        )
         self.encoder = nn.ModuleList(EncoderBlock(*shape, causal=causal) for _ in range(encoder_blocks))
         self.encoder_norm = nn.LayerNorm(dimension)
 
-    def contexts(self, context: Context) -> list[SharedContext]:
+    def contexts(self, tokens: Tensor, layout: PackedLayout) -> list[SharedContext]:
         """Keys and values of the encoded history for each block of the decoder."""
-        events, layout = self.history(context)
-        events = drop(events, self.dropout if self.training else 0.0)
         for block in self.encoder:
-            events = block(events, layout)
-        encoded = self.encoder_norm(events)
+            tokens = block(tokens, layout)
+        encoded = self.encoder_norm(tokens)
         return [cast(DecoderBlock, block).context(encoded, layout) for block in self.decoder]
