@@ -7,14 +7,15 @@ changing from request to request. A request enters as the bytes of ``GET /recomm
 ends with the bytes of the answer; only the socket is missing. Times are CPU times of the process, one thread computing
 at a time. CS3 is the serving preset (cycles in the user tower alone, not in its first layer) with cascade vectors in an
 in-process store. Weights and vectors are random, since cost does not depend on them; both services search the same
-items: random directions in 16 or 64 dimensions, which nothing can prune much, and clustered ones, which an inverted
-file prunes best (the hardest base to add anything to).
+items for the same queries: random directions in 16 or 64 dimensions, which nothing can prune much, and clustered ones,
+which an inverted file prunes best (the hardest base to add anything to).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import time
 from collections.abc import Callable
 from typing import cast
@@ -28,12 +29,14 @@ from torch.nn.functional import normalize
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from recascade.contracts.retriever import TopK
 from recascade.data.growing_vocabulary import GrowingVocabulary
 from recascade.serving.embedding_store import InProcessStore
 from recascade.serving.faiss_index import FaissIndex
 from recascade.serving.fallback_store import FallbackStore
 from recascade.serving.http import application
 from recascade.serving.metrics import Metrics
+from recascade.serving.one_thread import compute_on_one_thread
 from recascade_cs3.config import CS3Config
 from recascade_cs3.learner import OnlineLearner
 from recascade_cs3.serve import write_cascade_vectors
@@ -70,15 +73,29 @@ def item_vectors(kind: str, count: int, dimension: int) -> Tensor:
     return normalize(points, dim=1)
 
 
+class FixedQueries(FaissIndex):
+    """Searches for queries of its own, in turn, whatever it is asked: towers that know nothing ask for nothing special,
+    and two towers that ask for different things would be charged for different searches."""
+
+    queries: Tensor
+    asked = 0
+
+    def search(self, queries: Tensor, k: int) -> TopK:
+        """One query of the list."""
+        self.asked = (self.asked + 1) % len(self.queries)
+        return super().search(self.queries[self.asked : self.asked + 1], k)
+
+
 def service(tower: str, cs3: bool, kind: str, users: int, items: int) -> CS3Service:
     """The service of such a learner, over the same items whatever its towers."""
     trained = learner(tower, cs3, users, items)
     names = GrowingVocabulary([f"user{row}" for row in range(users)], kind="user")
     model = ServingModel(trained)
     vectors = item_vectors(kind, items, model.width)
-    index = FaissIndex(model.width)
+    index = FixedQueries(model.width)
     index.upsert(torch.arange(items), vectors)
-    index.tune(normalize(vectors[:300] + 0.1 * torch.randn(300, model.width), dim=1))
+    index.queries = normalize(vectors[:300] + 0.1 * torch.randn(300, model.width), dim=1)
+    index.tune(index.queries)
     cascade = trained.tables.cascade
     store = None if cascade is None else FallbackStore(InProcessStore(cascade.users.width))
     if store is not None:
@@ -143,6 +160,8 @@ class Wire:
 
 def measure(parts: dict[str, Callable[[str], object]], users: int, requests: int) -> dict[str, np.ndarray]:
     """CPU microseconds of each part for the same users, asked in turn."""
+    gc.collect()
+    gc.freeze()
     names = list(parts)
     times = {name: np.empty(requests) for name in names}
     for number in range(-200, requests):
@@ -201,7 +220,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--users", type=int, default=20_000)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    compute_on_one_thread()
     for tower in TOWERS:
         for kind in ("random", "clustered"):
             table(tower, kind, arguments)

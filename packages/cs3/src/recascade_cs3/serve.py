@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import logging
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from recascade.serving.fallback_store import FallbackStore
 from recascade.serving.http import application
 from recascade.serving.item_index import FlatIndex, ItemIndex
 from recascade.serving.metrics import Metrics
+from recascade.serving.one_thread import compute_on_one_thread
 from recascade.serving.redis_store import RedisStore
 from recascade.serving.usearch_index import UsearchIndex
 from recascade.settings import compose_sections
@@ -50,12 +52,14 @@ def serve(directory: Path, options: Mapping[str, Any]) -> Starlette:
         ConfigurationError: an unknown option, or a value that cannot work.
     """
     config: ServeConfig = compose_sections({"serve": ServeConfig}, options)["serve"]
-    # Answers share the cores; more threads in each would only wait for each other.
-    torch.set_num_threads(1)
+    compute_on_one_thread()
     folder = directory / ONLINE_FOLDER if (directory / ONLINE_FOLDER).is_dir() else directory
     checkpoint, learner, users, items = open_newest(folder)
     store = _store(config, learner)
     service = CS3Service(_prepared(config, store, learner, users, items), store, config.threads)
+    # The collector would walk through all identifiers again and again, at some request's expense.
+    gc.collect()
+    gc.freeze()
     metrics = Metrics()
     service.follow(metrics)
     follower = _Follower(folder, checkpoint, partial(_publish, config, store, service))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -106,9 +106,9 @@ class FaissIndex:
             lists.nprobe *= 2
         return 1.0
 
-    def copy(self) -> FaissIndex:
+    def copy(self) -> Self:
         """An independent index with the same content and lists."""
-        other = FaissIndex(self.dimension, target_recall=self.target_recall, cutoff=self.cutoff)
+        other = type(self)(self.dimension, target_recall=self.target_recall, cutoff=self.cutoff)
         other._table = self._table.copy()
         if self._lists is not None:
             other._lists = self._faiss.clone_index(self._lists)

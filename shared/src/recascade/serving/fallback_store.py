@@ -65,14 +65,16 @@ class FallbackStore:
 
     def read(self, side: Side, ids: Sequence[str]) -> StoredVectors:
         """The vectors of these identifiers; never raises ``StoreUnavailableError``."""
-        if self._may_try():
+        if not self._failed or self._may_try():
             try:
                 result = self.store.read(side, ids)
             except StoreUnavailableError as error:
                 self._give_up(error)
             else:
-                self._recover()
-                self._remember(side, ids, result)
+                if self._failed:
+                    self._recover()
+                if self._remembered:
+                    self._remember(side, ids, result)
                 return result
         with self._lock:
             self.fallbacks += 1
@@ -80,20 +82,20 @@ class FallbackStore:
 
     def write(self, side: Side, ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
         """Set the vectors, or drop them; never raises ``StoreUnavailableError``."""
-        if self._may_try():
+        if not self._failed or self._may_try():
             try:
                 self.store.write(side, ids, vectors)
             except StoreUnavailableError as error:
                 self._give_up(error)
             else:
-                self._recover()
+                if self._failed:
+                    self._recover()
                 return
         with self._lock:
             self.dropped_writes += 1
 
     def _may_try(self) -> bool:
-        if not self._failed:
-            return True
+        """Whether it is this call's turn to see if the store is back."""
         with self._lock:
             now = self._clock()
             if now < self._next_try:
@@ -109,14 +111,11 @@ class FallbackStore:
             self._next_try = self._clock() + self._retry_seconds
 
     def _recover(self) -> None:
-        if self._failed:
-            with self._lock:
-                self._failed = False
-            _log.warning("The store answers again.")
+        with self._lock:
+            self._failed = False
+        _log.warning("The store answers again.")
 
     def _remember(self, side: Side, ids: Sequence[str], result: StoredVectors) -> None:
-        if not self._remembered:
-            return
         with self._lock:
             for identifier, vector, found in zip(ids, result.vectors, result.found, strict=True):
                 if found:
