@@ -115,6 +115,11 @@ def _relu(inputs: Vector, inplace: bool = False) -> Vector:
     return np.maximum(inputs, 0.0)
 
 
+def _sigmoid(inputs: Vector) -> Vector:
+    outputs: Vector = expit(inputs)
+    return outputs
+
+
 def _multiply(first: Any, second: Any) -> Any:
     return first * second
 
@@ -131,7 +136,7 @@ def _normalize(inputs: Vector, p: float = 2.0, dim: int = 1, eps: float = 1e-12,
 
 _MODULES: dict[type[nn.Module], Callable[..., Vector]] = {
     nn.ReLU: _relu,
-    nn.Sigmoid: expit,
+    nn.Sigmoid: _sigmoid,
     nn.Dropout: _unchanged,
     nn.Identity: _unchanged,
 }
@@ -139,7 +144,7 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     functional.linear: _linear,
     functional.relu: _relu,
     torch.relu: _relu,
-    torch.sigmoid: expit,
+    torch.sigmoid: _sigmoid,
     operator.mul: _multiply,
     functional.normalize: _normalize,
     "detach": _unchanged,
