@@ -48,13 +48,13 @@ $(VENV)/torch.installed: constraints.txt
 	$(PIP) torch
 	@touch $@
 
-$(VENV)/demo.installed: $(VENV)/torch.installed pyproject.toml shared/pyproject.toml
+$(VENV)/demo.installed: $(VENV)/torch.installed pyproject.toml shared/pyproject.toml $(wildcard packages/*/pyproject.toml)
 	$(PIP) ".[demo]"
 	@touch $@
 
-$(VENV)/development.installed: $(VENV)/torch.installed pyproject.toml shared/pyproject.toml
+$(VENV)/development.installed: $(VENV)/torch.installed pyproject.toml shared/pyproject.toml $(wildcard packages/*/pyproject.toml)
 	$(PIP) --group dev ".[all]"
-	$(PIP) --no-deps --editable shared
+	$(PIP) --no-deps --editable shared $(addprefix --editable ,$(wildcard packages/*))
 	@touch $@
 
 $(VENV)/docs.installed: $(VENV)/torch.installed pyproject.toml
