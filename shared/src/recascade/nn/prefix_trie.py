@@ -1,8 +1,8 @@
 """The ids of a catalogue as a prefix tree in a few flat tensors, which a search on any device masks with.
 
-Children of a node stand next to each other (compressed sparse rows, ``recascade.nn.trie_level``). For the first two
-levels, whose nodes have many children, a table of bits also answers at once whether a code may follow (after STATIC,
-arXiv 2602.22647, which keeps dense masks of the first levels; bits instead of bytes are our choice).
+Children of a node stand next to each other (compressed sparse rows, ``recascade.nn.trie_level``). For the levels where
+it takes at most 8 MiB, a table of bits also answers at once whether a code may follow (after STATIC, arXiv 2602.22647,
+which keeps dense masks of the first two levels; bits instead of bytes let more levels have one).
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from recascade.nn.bit_table import BitTable
 from recascade.nn.code_tree import Continuations
 from recascade.nn.trie_level import TrieLevel
 
-_DENSE_LEVELS = 2
 _DENSE_BITS = 1 << 26
 # Insertions are looked up beside the main tree; beyond this many, or an eighth of it, everything is built again.
 _INSERTIONS_LEAST = 1024
@@ -109,7 +108,7 @@ class PrefixTrie:
 
     @property
     def bytes(self) -> int:
-        """Memory of the tensors; the bit tables, made when first asked for, come on top (at most 8 MiB each)."""
+        """Memory of the tensors; the bit tables, made when first asked for, come on top (at most 8 MiB per level)."""
         nodes = [tensor for level in self.levels for tensor in level.tensors]
         return sum(tensor.nbytes for tensor in (*nodes, *self._lists))
 
@@ -151,10 +150,10 @@ class PrefixTrie:
 
     @cached_property
     def _dense(self) -> dict[int, BitTable]:
-        """Bit tables of the first levels, rows by node."""
+        """Bit tables of the levels that are small enough, rows by parent."""
         tables: dict[int, BitTable] = {}
         above = 1
-        for number, level in enumerate(self.levels[:_DENSE_LEVELS]):
+        for number, level in enumerate(self.levels):
             if above * level.size <= _DENSE_BITS:
                 keys = level.key_of(level.alive.nonzero()[:, 0])
                 tables[number] = BitTable(keys // level.size, keys % level.size, (above, level.size))
