@@ -88,7 +88,8 @@ def environment(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
 
 
 def test_release_metadata_pin_versions_and_hold_no_path(wheels: dict[str, Path]) -> None:
-    assert set(wheels) == {"recascade", "recascade_shared", "recascade_mine"}
+    packages = {f"recascade_{path.parent.name}" for path in REPOSITORY.glob("packages/*/pyproject.toml")}
+    assert set(wheels) == {"recascade", "recascade_shared", "recascade_mine", *packages}
     with zipfile.ZipFile(wheels["recascade"]) as wheel:
         names = wheel.namelist()
         metadata = wheel.read(next(name for name in names if name.endswith("METADATA"))).decode()
@@ -142,7 +143,10 @@ def test_tiny_run_and_report_away_from_the_checkout(environment: Path, tmp_path:
 
 @pytest.mark.parametrize(
     ("extra", "parts"),
-    [("demo", {"recascade", "recascade-shared"}), ("mine", {"recascade", "recascade-shared", "recascade-mine"})],
+    [
+        ("demo", {"recascade", "recascade-shared", "recascade-cs3"}),
+        ("mine", {"recascade", "recascade-shared", "recascade-mine"}),
+    ],
 )
 def test_checkout_brings_the_shared_core_and_the_extra_alone(
     checkout: Path, tmp_path: Path, extra: str, parts: set[str]
