@@ -9,6 +9,7 @@ from recascade.contracts.retriever import Retriever
 from recascade.errors import ConfigurationError
 from recascade.models.decoder_only import DecoderOnly
 from recascade.models.generative_retriever import GenerativeRetriever, Sharing
+from recascade.nn.beam_search import FoundIds
 
 ITEMS, SIZES = 40, (4, 5, 3)
 
@@ -138,6 +139,15 @@ def test_ids_themselves_can_be_asked_for(generator) -> None:
     found = retriever.search(context, 4)
     best = retriever.retrieve(context, 1)
     assert torch.equal(item_codes()[best.items[:, 0]], found.codes[:, 0])
+
+
+def test_what_a_search_found_can_be_put_into_another_order(generator) -> None:
+    retriever = make(generator)
+    usual = retriever.search(CONTEXT.between(0, 3), 60)
+    there = usual.leaves >= 0
+    retriever.rescore = lambda state, found: FoundIds(*(part.flip(1) for part in found))
+    turned = retriever.search(CONTEXT.between(0, 3), 60)
+    assert torch.equal(turned.codes.flip(1)[there], usual.codes[there])
 
 
 def test_one_width_per_level(generator) -> None:

@@ -148,6 +148,19 @@ def test_deleted_and_inserted_items_count_at_the_next_search(random_generator, r
     assert again.items_of(found.leaves[0]).items.tolist() == [99]
 
 
+def test_parents_are_the_places_of_the_prefixes(random_generator, requests_of) -> None:
+    trie = PrefixTrie.build(catalogue(60), SIZES)
+    generator = random_generator(SIZES)
+    asked = []
+    step = generator.step
+    generator.step = lambda state, beams: asked.append(beams) or step(state, beams)
+    found = beam_search(generator, generator.encode(requests_of(3)), trie, (3, 5, 8))
+    for row in range(3):
+        there = found.leaves[row] >= 0
+        assert torch.equal(asked[2].codes[row, found.parents[row, there]], found.codes[row, there, :2])
+        assert torch.equal(asked[1].codes[row, asked[2].parents[row]], asked[2].codes[row, :, :1])
+
+
 def test_widths_must_fit_the_levels(random_generator, requests_of) -> None:
     trie = PrefixTrie.build(catalogue(60), SIZES)
     generator = random_generator(SIZES)
@@ -155,3 +168,16 @@ def test_widths_must_fit_the_levels(random_generator, requests_of) -> None:
     for widths in ((5, 5), (5, 0, 5)):
         with pytest.raises(ConfigurationError, match="beam widths"):
             beam_search(generator, state, trie, widths)
+
+
+def test_a_generator_that_goes_on_is_told_where_each_prefix_stood(random_generator, requests_of) -> None:
+    trie = PrefixTrie.build(catalogue(80), SIZES)
+    generator = random_generator(SIZES)
+    state = generator.encode(requests_of(4))
+    asked: list[Beams] = []
+    step = generator.step
+    generator.step = lambda state, beams: asked.append(beams) or step(state, beams)
+    found = beam_search(generator, state, trie, (3, 4, 90))
+    prefixes = asked[-1].codes.gather(1, found.parents[..., None].expand(-1, -1, 2))
+    there = found.leaves >= 0
+    assert torch.equal(prefixes[there], found.codes[..., :2][there]) and not bool(there.all())

@@ -80,4 +80,4 @@ def rerank_by_value(found: FoundIds, value_log_probs: Tensor, means: Tensor, gam
     scores = found.log_probs + gamma * expected.log()
     scores, order = scores.sort(dim=1, descending=True, stable=True)
     codes = found.codes.gather(1, order[..., None].expand_as(found.codes))
-    return FoundIds(codes, found.leaves.gather(1, order), scores)
+    return FoundIds(codes, found.leaves.gather(1, order), scores, found.parents.gather(1, order))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
 
 import torch
@@ -18,6 +18,7 @@ from recascade.nn.prefix_trie import PrefixTrie
 from recascade.nn.top_k import top_k_scores
 
 Sharing = Literal["popularity", "split"]
+Rescore = Callable[[Any, FoundIds], FoundIds]
 
 
 class GenerativeRetriever:
@@ -35,6 +36,8 @@ class GenerativeRetriever:
         widths: beams kept after each level; the last one grows as far as a list needs it.
         sharing: see above.
         batch: requests searched together, those of similar length.
+        rescore: gives what a search found other scores and their order, from the state of the requests; None keeps
+            those of the search.
 
     Attributes:
         trie: the ids; put another one here (``insert``, ``delete``) to change what the next request may get.
@@ -49,6 +52,7 @@ class GenerativeRetriever:
         *,
         sharing: Sharing = "popularity",
         batch: int = 64,
+        rescore: Rescore | None = None,
     ) -> None:
         if len(widths) != len(generator.sizes):
             raise ConfigurationError(
@@ -60,6 +64,7 @@ class GenerativeRetriever:
         self.widths = tuple(widths)
         self.sharing = sharing
         self.batch = batch
+        self.rescore = rescore
         self.trie = PrefixTrie.build(codes, generator.sizes)
 
     @property
@@ -107,7 +112,8 @@ class GenerativeRetriever:
         widths = (*self.widths[:-1], max(self.widths[-1], places))
         with evaluation_mode(cast(nn.Module, self.generator)):
             state = self.generator.encode(context.last(self.generator.max_length))
-            return beam_search(self.generator, state, trie, widths)
+            found = beam_search(self.generator, state, trie, widths)
+            return found if self.rescore is None else self.rescore(state, found)
 
     def _trie_of(self, candidates: Tensor | None) -> PrefixTrie | None:
         """The ids of the candidates among the trie's items; None where there are none."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from recascade.contracts.generator import Beams, Generator, State
 from recascade.errors import ConfigurationError
@@ -18,12 +19,14 @@ class FoundIds(NamedTuple):
     """The ids that a search found for B requests, best first, W places each.
 
     ``codes`` int64 ``[B, W, L]`` (-1 where fewer than W were found), ``leaves`` int64 ``[B, W]``, nodes of the tree's
-    last depth (-1 there), ``log_probs`` float ``[B, W]`` (-inf there).
+    last depth (-1 there), ``log_probs`` float ``[B, W]`` (-inf there), ``parents`` int64 ``[B, W]``, where each id's
+    prefix stood among the beams of the last step, for a generator that goes on (0 there).
     """
 
     codes: Tensor
     leaves: Tensor
     log_probs: Tensor
+    parents: Tensor
 
 
 @torch.no_grad()
@@ -67,7 +70,12 @@ def beam_search(generator: Generator[State], state: State, tree: CodeTree, width
         prefix = beams.codes.gather(1, parents[..., None].expand(-1, -1, level))
         beams, scores = Beams(torch.cat([prefix, codes[..., None]], dim=2), parents), best
     missing = scores == -torch.inf
-    found = FoundIds(beams.codes.masked_fill(missing[..., None], -1), nodes.masked_fill(missing, -1), scores)
+    found = FoundIds(
+        beams.codes.masked_fill(missing[..., None], -1),
+        nodes.masked_fill(missing, -1),
+        scores,
+        beams.parents.masked_fill(missing, 0),
+    )
     return _filled(found, widths[-1])
 
 
@@ -88,14 +96,12 @@ def _continue(
 
 def _filled(found: FoundIds, width: int) -> FoundIds:
     """The same with empty places up to ``width``."""
-    batch, have, levels = found.codes.shape
-    if have == width:
-        return found
-    empty = found.codes.new_full((batch, width - have, levels), -1)
+    missing = width - found.codes.shape[1]
     return FoundIds(
-        torch.cat([found.codes, empty], dim=1),
-        torch.cat([found.leaves, empty[..., 0]], dim=1),
-        torch.cat([found.log_probs, found.log_probs.new_full((batch, width - have), -torch.inf)], dim=1),
+        pad(found.codes, (0, 0, 0, missing), value=-1),
+        pad(found.leaves, (0, missing), value=-1),
+        pad(found.log_probs, (0, missing), value=-torch.inf),
+        pad(found.parents, (0, missing)),
     )
 
 
