@@ -18,9 +18,7 @@ from recascade.tokenizers.rq_vae import RQVAE
 QUANTISERS: dict[str, Callable[[int], Tokenizer]] = {
     "residual-k-means": lambda seed: ResidualKMeans([16, 8, 4], seed=seed),
     "balanced": lambda seed: ResidualKMeans([16, 8, 4], balanced=True, seed=seed),
-    "rq-vae": lambda seed: RQVAE(
-        [16, 8, 4], latent=4, hidden=[32], steps=150, batch=64, learning_rate=0.01, seed=seed
-    ),
+    "rq-vae": lambda seed: RQVAE([16, 8, 4], latent=4, hidden=[32], steps=150, batch=64, learning_rate=0.01, seed=seed),
     "residual-vq": lambda seed: ResidualVQ([16, 8, 4], steps=60, batch=64, seed=seed),
     "product-codes": lambda seed: ProductCodes([8, 8, 4, 4], rotations=3, seed=seed),
 }

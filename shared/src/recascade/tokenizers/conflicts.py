@@ -59,10 +59,11 @@ def reassign(
 ) -> NDArray[np.int64]:
     """Spread the items of one code over the free codes of the last level, by Sinkhorn's balancing (LC-Rec, MiniOneRec).
 
-    The plan exp(−distance / (temperature · mean distance)) is scaled until each colliding item has the mass 1 and the
-    free codes of its prefix share the mass of its items equally. Then, in rounds, each item takes the code with most of
-    its mass that is still free (our rounding: items with equal vectors have equal plans, of which no largest entry is
-    unique). Items that do not collide keep their codes; items of a prefix without a free code keep theirs, shared.
+    The plan exp(−distance / (temperature · mean distance)) is scaled until each colliding item has the mass 1 and no
+    free code of its prefix holds more than 1. Those works ask for equal mass on all codes, which makes the few items of
+    one prefix forget what is near. Then, in rounds, each item takes the code with most of its mass that is still free
+    (our rounding: items with equal vectors have equal plans). The first item of a code and all that do not collide keep
+    theirs; so do items of a prefix without a free code, shared.
 
     Args:
         codes: int64 ``[N, L]``.
@@ -110,16 +111,14 @@ def _sinkhorn(
     temperature: float,
     iterations: int,
 ) -> NDArray[np.float64]:
-    """Plans of all prefixes at once: rows sum to 1, free columns of a prefix to its items / its free codes."""
+    """Plans of all prefixes at once: rows sum to 1, columns of a prefix to at most 1."""
     scale = temperature * max(float(distances.mean()), float(np.finfo(np.float32).tiny))
     logits = -(distances - distances.min(axis=1, keepdims=True)).astype(np.float64) / scale
     plan: NDArray[np.float64] = np.exp(np.maximum(logits, -500)) * free[owners]
     starts = np.flatnonzero(np.diff(owners, prepend=-1))
-    items = np.diff(np.append(starts, len(owners)))
-    target = items / np.maximum(1, free.sum(axis=1))
     for _ in range(iterations):
         columns = np.add.reduceat(plan, starts, axis=0)
-        plan *= (target[:, None] / np.where(columns > 0, columns, 1))[owners]
+        plan /= np.maximum(1, columns)[owners]
         total = plan.sum(axis=1, keepdims=True)
         plan /= np.where(total > 0, total, 1)
     return plan

