@@ -219,7 +219,8 @@ def test_new_users_and_items_are_served_after_a_refresh() -> None:
     trained = Trained(settings(), ticks=3)
     snapshot = trained.snapshot()
     trained.users, trained.items = names("u", USERS + 5), names("i", ITEMS + 5)
-    trained.learn(3, users=USERS + 5, items=ITEMS + 5, positive=True)
+    trained.learn(3, users=USERS + 5, items=ITEMS + 3, positive=True)
+    assert not trained.learner.dirty_items[ITEMS + 3 :].any()
     refreshed = refresh(snapshot, trained.learner, trained.users, trained.items)
     (answer,), _ = CS3Service(refreshed, trained.store()).recommend([f"u{USERS + 2}"], ITEMS + 5)
     assert answer.known and len(answer.items) == len(set(answer.items)) == ITEMS + 5
@@ -243,6 +244,17 @@ def test_learning_on_does_not_reach_a_snapshot() -> None:
     trained.learn(3)
     trained.learner.start_pass()
     assert service.recommend(["u1", "u2"], 10) == before
+
+
+def test_taking_snapshots_does_not_disturb_learning() -> None:
+    watched, alone = Trained(settings(), ticks=2), Trained(settings(), ticks=2)
+    watched.snapshot()
+    for each in (watched, alone):
+        each.learn(2)
+    weights = watched.learner.module.state_dict()
+    for name, tensor in alone.learner.module.state_dict().items():
+        assert torch.equal(tensor, weights[name])
+    assert watched.snapshot().model.version == "0.4"
 
 
 def test_no_answer_mixes_two_snapshots_under_load() -> None:

@@ -190,6 +190,18 @@ def test_a_dead_store_says_where_it_was_looked_for(server: RedisServer) -> None:
         store.write("user", ["1"], numbers(1))
 
 
+def test_a_call_tries_once_so_that_it_costs_one_timeout() -> None:
+    pytest.importorskip("redis")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        store = RedisStore(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", "silent", 3, timeout=0.05)
+        with pytest.raises(StoreUnavailableError):
+            store.read("user", ["1"])
+        silent.settimeout(0.2)
+        silent.accept()[0].close()
+        with pytest.raises(TimeoutError):
+            silent.accept()
+
+
 @pytest.mark.parametrize("trouble", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "slow"])
 @pytest.mark.parametrize("remembered", [0, 2])
 def test_an_outage_is_answered_with_zeros_or_the_last_values(
