@@ -190,6 +190,14 @@ def test_a_dead_store_says_where_it_was_looked_for(server: RedisServer) -> None:
         store.write("user", ["1"], numbers(1))
 
 
+def test_a_password_stays_out_of_messages() -> None:
+    pytest.importorskip("redis")
+    store = RedisStore("redis://me:secret@127.0.0.1:1/0", "x", 3)
+    with pytest.raises(StoreUnavailableError, match="at redis://127.0.0.1:1/0 could not") as error:
+        store.read("user", ["1"])
+    assert "secret" not in str(error.value)
+
+
 def test_a_call_tries_once_so_that_it_costs_one_timeout() -> None:
     pytest.importorskip("redis")
     with socket.create_server(("127.0.0.1", 0)) as silent:

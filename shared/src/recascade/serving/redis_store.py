@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +44,9 @@ class RedisStore:
     def __init__(self, url: str, name: str, width: int, version: str = "", timeout: float = 0.02) -> None:
         check_width(width)
         self._redis = _import_redis()
-        self.url = url
+        parts = urlsplit(url)
+        # Messages go to logs, where no password belongs.
+        self.address = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
         self.name = name
         self.width = width
         self.version = version
@@ -60,7 +63,7 @@ class RedisStore:
             )
         except ValueError as error:
             raise ConfigurationError(
-                f"{url!r} is not the address of a Redis server ({error}); write redis://HOST:PORT/0."
+                f"{self.address!r} is not the address of a Redis server ({error}); write redis://HOST:PORT/0."
             ) from error
 
     def read(self, side: Side, ids: Sequence[str]) -> StoredVectors:
@@ -115,12 +118,12 @@ class RedisStore:
             width, stamp = np.frombuffer(value[:8], dtype="<u4").tolist() if len(value) >= 8 else (0, 0)
             if len(value) != 8 + 4 * width or not width:
                 raise DataError(
-                    f"What {self.url} holds for {identifier!r} under {self.name!r} is no vector of this library; "
+                    f"What {self.address} holds for {identifier!r} under {self.name!r} is no vector of this library; "
                     "choose another name for the store."
                 )
             if stamp == self._stamp and width != self.width:
                 raise DataError(
-                    f"The store {self.name!r} at {self.url} holds vectors of {width} numbers for version "
+                    f"The store {self.name!r} at {self.address} holds vectors of {width} numbers for version "
                     f"{self.version!r}, and this model reads {self.width}; give the ranker that writes them another "
                     "version, or the store another name."
                 )
@@ -131,7 +134,7 @@ class RedisStore:
             yield
         except (self._redis.exceptions.RedisError, OSError) as error:
             raise StoreUnavailableError(
-                f"The store {self.name!r} at {self.url} could not be {done} within {self.timeout:g} s ({error}); see "
+                f"The store {self.name!r} at {self.address} could not be {done} within {self.timeout:g} s ({error}); see "
                 "whether its server runs."
             ) from error
 
