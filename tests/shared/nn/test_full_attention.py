@@ -60,3 +60,14 @@ def test_dropped_weights_keep_the_expectation() -> None:
     attended = full_attention(query, key, torch.ones(3200, 1, 4), layout, dropout=0.25)
     assert attended.std() > 0.1
     assert abs(float(attended.detach().mean()) - 1.0) < 0.02
+
+
+def test_gradient_with_dropped_weights_is_that_of_the_same_draw() -> None:
+    layout = PackedLayout.of(torch.tensor([0, 3, 3, 20]))
+    tensors = [torch.randn(20, 2, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+
+    def attend(*arguments: Tensor) -> Tensor:
+        torch.manual_seed(5)
+        return full_attention(*arguments, layout, dropout=0.3)
+
+    assert torch.autograd.gradcheck(attend, tensors)
