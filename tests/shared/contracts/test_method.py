@@ -23,7 +23,7 @@ def test_a_method_that_does_not_serve_says_so() -> None:
 @pytest.mark.parametrize("reference", ["no_such_module:serve", "builtins:no_such_function", "builtins"])
 def test_a_function_that_is_not_there_is_named_with_its_role(reference: str) -> None:
     method = Method(name="mine", stage="retrieval", summary="", config=dict, fit=reference, serve=reference)
-    with pytest.raises(ConfigurationError, match=f"names '{reference}' as its serve function.*Reinstall"):
+    with pytest.raises(ConfigurationError, match=f"names '{reference}' for 'serve'.*Reinstall"):
         method.application(Path(), {})
-    with pytest.raises(ConfigurationError, match=f"names '{reference}' as its fit function"):
+    with pytest.raises(ConfigurationError, match=f"names '{reference}' for 'fit'"):
         method.run(object())  # type: ignore[arg-type]

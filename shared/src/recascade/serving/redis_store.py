@@ -134,8 +134,8 @@ class RedisStore:
             yield
         except (self._redis.exceptions.RedisError, OSError) as error:
             raise StoreUnavailableError(
-                f"The store {self.name!r} at {self.address} could not be {done} within {self.timeout:g} s ({error}); see "
-                "whether its server runs."
+                f"The store {self.name!r} at {self.address} could not be {done} within {self.timeout:g} s ({error}); "
+                "see whether its server runs."
             ) from error
 
 
