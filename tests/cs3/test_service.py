@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import http.client
-import json
-import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from served_learners import ITEMS, USERS, Trained, events, names, settings
 
-from recascade.data.event_batch import EventBatch
-from recascade.data.growing_vocabulary import GrowingVocabulary
 from recascade.errors import ConfigurationError, DataError
 from recascade.nn.tower import tower
 from recascade.serving.embedding_store import InProcessStore, StoredVectors, StoreUnavailableError
@@ -28,84 +20,10 @@ from recascade.serving.item_index import FlatIndex
 from recascade.serving.numpy_tower import NumpyTower
 from recascade.serving.parameters import RequestError
 from recascade_cs3.cas import layer_factory
-from recascade_cs3.checkpoints import Position, save_checkpoint
-from recascade_cs3.config import BackboneConfig, CS3Config, CycleAdaptiveConfig
-from recascade_cs3.learner import OnlineLearner
-from recascade_cs3.run_folder import CATALOGUE_FOLDER, ONLINE_FOLDER, write_model
-from recascade_cs3.serve import open_newest, serve, write_cascade_vectors
+from recascade_cs3.config import CS3Config, CycleAdaptiveConfig
+from recascade_cs3.serve import write_cascade_vectors
 from recascade_cs3.service import CS3Service, Recommendation
-from recascade_cs3.snapshot import Snapshot, refresh, take_snapshot
-
-USERS, ITEMS = 40, 60
-NO_CMS = {"cms": False}
-
-
-def settings(*, cas: bool = True, cts: bool = True, cms: bool = True, **backbone: Any) -> CS3Config:
-    config = CS3Config(backbone=BackboneConfig(**backbone))
-    config.cas.enabled, config.cts.enabled, config.cms.enabled = cas, cts, cms
-    config.cas.zero_gate = False
-    return config
-
-
-def events(offset: int, count: int = 64, users: int = USERS, items: int = ITEMS, positive: bool = False) -> EventBatch:
-    random = np.random.default_rng(offset)
-    times = np.arange(offset, offset + count)
-    labels = np.ones(count) if positive else random.random(count) < 0.4
-    return EventBatch(
-        offset=offset,
-        next_offset=offset + count,
-        event_ids=times,
-        users=random.integers(0, users, count),
-        items=random.integers(0, items, count),
-        timestamps=times,
-        labels=labels.astype(np.float32),
-        label_times=times,
-    )
-
-
-def names(kind: str, count: int) -> GrowingVocabulary:
-    return GrowingVocabulary([f"{kind}{row}" for row in range(count)], kind=kind)
-
-
-class Trained:
-    """A learner after some events, with its vocabularies and a store of its cascade vectors."""
-
-    def __init__(self, config: CS3Config, seed: int = 0, ticks: int = 5) -> None:
-        self.learner = OnlineLearner(config, seed=seed)
-        self.users, self.items = names("u", USERS), names("i", ITEMS)
-        self.learner.grow(USERS, ITEMS)
-        self.offset = 0
-        self.learn(ticks)
-
-    def learn(self, ticks: int, **changes: Any) -> None:
-        for _ in range(ticks):
-            self.learner.tick(events(self.offset, **changes))
-            self.offset += 64
-
-    def snapshot(self) -> Snapshot:
-        return take_snapshot(self.learner, self.users, self.items, FlatIndex)
-
-    def store(self) -> FallbackStore | None:
-        cascade = self.learner.tables.cascade
-        if cascade is None:
-            return None
-        store = FallbackStore(InProcessStore(cascade.users.width))
-        write_cascade_vectors(self.learner, self.users, self.items, store)
-        return store
-
-    def service(self) -> CS3Service:
-        return CS3Service(self.snapshot(), self.store())
-
-    @torch.no_grad()
-    def brute_force(self, user: int, k: int) -> tuple[list[str], list[float]]:
-        """The training graph's own scores of all items, without bias and scale."""
-        module, tables = self.learner.module.eval(), self.learner.tables
-        rows, users = torch.arange(ITEMS), torch.full((ITEMS,), user)
-        output = module.towers(
-            tables.histories.context(users), rows, tables.user_inputs(users), tables.item_inputs(rows)
-        )
-        best = torch.topk((output.logits - module.bias) / module.log_scale.exp(), k)
-        return [f"i{item}" for item in best.indices.tolist()], best.values.tolist()
+from recascade_cs3.snapshot import Snapshot, refresh
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +176,7 @@ def test_taking_snapshots_does_not_disturb_learning() -> None:
 
 
 def test_no_answer_mixes_two_snapshots_under_load() -> None:
-    trained = Trained(settings(**NO_CMS))
+    trained = Trained(settings(cms=False))
     snapshots = []
     for _ in range(4):
         snapshots.append(trained.snapshot())
@@ -329,7 +247,7 @@ def test_a_store_of_another_width_is_refused(trained: Trained) -> None:
         CS3Service(snapshot)
     service = CS3Service(snapshot, trained.store())
     with pytest.raises(ConfigurationError, match="the user tower reads 0"):
-        service.publish(Trained(settings(**NO_CMS), ticks=1).snapshot())
+        service.publish(Trained(settings(cms=False), ticks=1).snapshot())
     assert service.snapshot is snapshot
 
 
@@ -341,83 +259,3 @@ def test_requests_are_checked(trained: Trained) -> None:
     for answer, values in ((one, {}), (one, {"user": "u1", "n": "3"}), (one, {"user": "u1", "k": "0"}), (many, {})):
         with pytest.raises(RequestError):
             answer(values)
-
-
-def write_run(trained: Trained, folder: Path) -> None:
-    """What ``recascade cs3 learn`` leaves behind of this learner."""
-    from recascade_cs3.catalogue import Catalogue
-
-    if not (folder / CATALOGUE_FOLDER).exists():
-        Catalogue([], [], None, None).save(folder / CATALOGUE_FOLDER)
-        write_model(folder, trained.learner.config, trained.learner.seed)
-    save_checkpoint(folder, trained.learner, Position(trained.offset, {}), trained.users, trained.items)
-
-
-def test_a_run_folder_is_opened_as_it_was_left(tmp_path: Path) -> None:
-    trained = Trained(settings())
-    write_run(trained, tmp_path)
-    _, learner, users, items = open_newest(tmp_path)
-    answer, versions = CS3Service(take_snapshot(learner, users, items, FlatIndex), trained.store()).recommend(["u3"], 9)
-    assert (answer, versions) == trained.service().recommend(["u3"], 9)
-
-
-def test_folders_and_settings_that_cannot_be_served(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is no run of CS3"):
-        serve(tmp_path, {})
-    trained = Trained(settings(), ticks=1)
-    write_model(tmp_path, trained.learner.config, 0)
-    with pytest.raises(DataError, match="has no checkpoint yet"):
-        serve(tmp_path, {})
-    with pytest.raises(ConfigurationError, match=r"Did you mean 'serve\.index'"):
-        serve(tmp_path, {"serve.indx": "flat"})
-    with pytest.raises(ConfigurationError, match=r"serve\.index is 'flt'\. Did you mean 'flat'"):
-        serve(tmp_path, {"serve.index": "flt"})
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[Trained, Path, int]]:
-    """A benchmark run's folder behind ``recascade serve``, which looks for new checkpoints ten times a second."""
-    pytest.importorskip("uvicorn")
-    trained = Trained(settings())
-    write_run(trained, tmp_path / ONLINE_FOLDER)
-    program = (
-        "from pathlib import Path; from recascade.serving.http import serve as run;"
-        "from recascade_cs3.serve import serve; import signal;"
-        "signal.signal(signal.SIGTERM, signal.default_int_handler);"
-        f"application = serve(Path({str(tmp_path)!r}), {{'serve.refresh_seconds': 0.1, 'serve.index': 'flat'}});"
-        "run(application, '127.0.0.1', 0, announce=lambda url: print(url, flush=True))"
-    )
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        yield trained, tmp_path / ONLINE_FOLDER, int(process.stdout.readline().rsplit(":", 1)[1])
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=20) == 0
-
-
-def test_over_http_with_newer_checkpoints_and_metrics(served: tuple[Trained, Path, int]) -> None:
-    trained, folder, port = served
-
-    def ask(method: str, path: str, body: Any = None) -> Any:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-        connection.request(method, path, None if body is None else json.dumps(body))
-        content = connection.getresponse().read().decode()
-        connection.close()
-        return content if path == "/metrics" else json.loads(content)
-
-    (expected,), versions = trained.service().recommend(["u3"], 4)
-    answer = ask("GET", "/recommend?user=u3&k=4")
-    assert answer == {**expected.content(), "scores": pytest.approx(expected.scores, abs=1e-6), "versions": versions}
-    assert [each["user"] for each in ask("POST", "/recommend", {"users": ["u1", "u2"]})["results"]] == ["u1", "u2"]
-    assert ask("GET", "/recommend?usr=u3")["error"] == "There is no parameter 'usr'. Did you mean 'user'?"
-    trained.learn(2)
-    write_run(trained, folder)
-    (newer,), versions = trained.service().recommend(["u3"], 4)
-    deadline = time.monotonic() + 20
-    while ask("GET", "/health")["versions"] != versions and time.monotonic() < deadline:
-        time.sleep(0.05)
-    answer = ask("GET", "/recommend?user=u3&k=4")
-    assert answer["versions"] == versions and answer["scores"] == pytest.approx(newer.scores, abs=1e-6)
-    page = ask("GET", "/metrics")
-    assert f'recascade_versions_info{{model="{versions["model"]}",tables="{versions["tables"]}"}} 1.0' in page
-    assert "recascade_store_fallbacks_total 0.0" in page and f"recascade_index_items {ITEMS}.0" in page
-    assert 'recascade_request_seconds_count{route="GET /recommend"} 3.0' in page
