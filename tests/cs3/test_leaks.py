@@ -22,7 +22,7 @@ class LeakyLearner(OnlineLearner):
     """The bug that the tests are for: the batch's positives move the cross vectors before the batch is scored."""
 
     def tick(self, batch: EventBatch) -> Predictions:
-        self._make_room(int(batch.users.max()) + 1, int(batch.items.max()) + 1)
+        self.make_room(batch)
         users, items = torch.from_numpy(batch.users), torch.from_numpy(batch.items)
         with torch.no_grad():
             context = self.tables.histories.context(users)

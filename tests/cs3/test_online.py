@@ -231,3 +231,20 @@ def test_a_loss_that_is_no_number_names_the_event() -> None:
     online.module.bias.data.fill_(float("nan"))
     with pytest.raises(TrainingError, match="event 32 of the stream"):
         online.tick(batches[1])
+
+
+def test_retrieval_is_probed_before_a_batch_whose_users_and_items_are_new() -> None:
+    from online_streams import config, events, learner
+
+    from recascade_cs3.probe import probe
+
+    online = learner(config("cts", "cms"))
+    few, many = events(64, users=5, items=5), events(64, users=4_000, items=3_000)
+    for batch in few:
+        online.tick(batch)
+    online.make_room(many[0])
+    found = probe(online, many[0])
+    assert found["candidates"] <= 5
+    assert found["recall@100"] < 0.2  # what is liked next is mostly nothing that anybody liked before
+    assert set(found) >= {"recall@10", "recall@50", "ndcg@10", "kendall_tau"}
+    online.tick(many[0])

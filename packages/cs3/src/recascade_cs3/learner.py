@@ -121,7 +121,7 @@ class OnlineLearner:
         """
         if not len(batch.users):
             return Predictions(np.zeros(0, np.float32), None)
-        self._make_room(int(batch.users.max()) + 1, int(batch.items.max()) + 1)
+        self.make_room(batch)
         arrived = Events.arrived(batch, self.ticks)
         self.watermark = max(self.watermark, int(batch.timestamps.max()))
         at_once = not self.delay_batches and not len(self.waiting) and arrived.known_in_order(self.watermark)
@@ -150,7 +150,9 @@ class OnlineLearner:
         self.dirty_users = _lengthened(self.dirty_users, users)
         self.dirty_items = _lengthened(self.dirty_items, items)
 
-    def _make_room(self, users: int, items: int) -> None:
+    def make_room(self, batch: EventBatch) -> None:
+        """Give the users and items of a batch rows of their own, with some to spare; ``tick`` does so by itself."""
+        users, items = (int(rows.max(initial=-1)) + 1 for rows in (batch.users, batch.items))
         room_users, room_items = len(self.dirty_users), len(self.dirty_items)
         if users > room_users or items > room_items:
             self.grow(_room(users, room_users), _room(items, room_items))

@@ -224,6 +224,7 @@ class _Probes:
     def look(self, learner: OnlineLearner, batch: Any) -> None:
         """Probe before a batch that contains a multiple of ``every`` (row 0 apart, when nothing is known)."""
         if self._every and batch.offset // self._every < batch.next_offset // self._every:
+            learner.make_room(batch)
             self.found.append(probe(learner, batch))
 
     def save(self) -> None:

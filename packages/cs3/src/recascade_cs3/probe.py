@@ -24,7 +24,7 @@ def probe(learner: OnlineLearner, batch: EventBatch) -> dict[str, Any]:
     share the mean of their ranks.
 
     Args:
-        learner: before it is given the batch.
+        learner: before it is given the batch, but with rows for its users and items.
         batch: the next one of the stream.
 
     Returns:
