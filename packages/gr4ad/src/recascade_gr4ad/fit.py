@@ -1,0 +1,150 @@
+"""Training of GR4AD: ids, values, value-aware supervised learning, then perhaps ranking of generated lists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_model
+
+from recascade.contracts.method import FIT_FILE, Experiment
+from recascade.data.encoded import EncodedSplit
+from recascade.data.events import ranges
+from recascade.errors import ConfigurationError, DataError
+from recascade.files import write_json
+from recascade.models.generative_retriever import GenerativeRetriever
+from recascade.tokenizers.semantic_ids import SemanticIds
+from recascade.tokenizers.semantic_ids_file import load_semantic_ids, save_semantic_ids
+from recascade.tokenizers.tokenize import tokenize
+from recascade.training.fit import FitResult
+from recascade.training.fit import fit as train
+from recascade_gr4ad.ad_batches import AdData, event_worth
+from recascade_gr4ad.ad_values import AdValues, ad_values
+from recascade_gr4ad.build import beam_widths, build_decoder, codes_of
+from recascade_gr4ad.candidate_lists import ListData, generate_lists
+from recascade_gr4ad.config import GR4ADConfig
+from recascade_gr4ad.lazy_ar import LazyAR
+from recascade_gr4ad.module import GR4ADModule
+from recascade_gr4ad.run_folder import IDS, PREFERENCE_FOLDER, write_run
+from recascade_gr4ad.value_buckets import ValueBuckets
+
+
+def fit(experiment: Experiment) -> GenerativeRetriever:
+    """Train, leave in the run directory what a service needs, and serve the best weights.
+
+    An interrupted fit goes on from the checkpoint of the stage that it was in.
+
+    Raises:
+        DataError: ids or values cannot be used.
+        ConfigurationError: the settings do not fit the ids or the data.
+    """
+    settings: GR4ADConfig = experiment.config
+    data = experiment.data
+    ids = semantic_ids(settings, experiment)
+    values = ad_values(data, experiment.split, settings.values, experiment.seed)
+    buckets = value_buckets(settings, data, values)
+    torch.manual_seed(experiment.seed)
+    codes = codes_of(ids, data.items)
+    model = build_decoder(settings, codes, ids.sizes, 0 if buckets is None else len(buckets), data.user_features)
+    module = GR4ADModule(
+        model,
+        settings,
+        data,
+        experiment.trainer,
+        beam_widths(settings, len(ids.sizes)),
+        buckets=buckets,
+        exclude_seen=experiment.exclude_seen,
+    )
+    worth = event_worth(data, values, buckets, settings.values)
+    ads = AdData(data, worth, experiment.trainer, max_length=settings.max_length, seed=experiment.seed)
+    results = []
+    if settings.preference.start:
+        _load(model, Path(settings.preference.start).expanduser())
+    else:
+        results.append(train(module, ads, experiment.trainer, experiment.directory, experiment.seed))
+    if settings.preference.objective != "none" and values is not None:
+        results.append(_rank(module, ads, values, experiment))
+    write_run(experiment.directory, settings, data, ids, buckets, values, model)
+    _write_facts(experiment, model, values, results)
+    if torch.cuda.is_available() and experiment.trainer.accelerator in ("auto", "gpu", "cuda"):
+        module.to("cuda")
+    return module.retriever()
+
+
+def semantic_ids(settings: GR4ADConfig, experiment: Experiment) -> SemanticIds:
+    """The ids of the run: those it began with, the given file's, or new ones; kept in the run directory."""
+    kept = experiment.directory / IDS
+    if kept.exists():
+        return load_semantic_ids(kept)
+    if settings.ids:
+        ids = load_semantic_ids(Path(settings.ids).expanduser())
+    else:
+        ids = tokenize(experiment.data, experiment.split, settings.tokenizer, experiment.seed).ids
+    save_semantic_ids(ids, kept)
+    return ids
+
+
+def value_buckets(settings: GR4ADConfig, data: EncodedSplit, values: AdValues | None) -> ValueBuckets | None:
+    """The eCPM buckets of the known training values; None without an eCPM step."""
+    if values is None or not settings.values.buckets:
+        return None
+    trained = values.events[ranges(data.events.offsets[:-1], data.train_lengths)]
+    return ValueBuckets.fit(trained[~np.isnan(trained)], settings.values.buckets)
+
+
+def _rank(module: GR4ADModule, ads: AdData, values: AdValues, experiment: Experiment) -> FitResult:
+    """The second stage: lists from the model as it is now, then steps on them."""
+    settings: GR4ADConfig = experiment.config
+    preference = settings.preference
+    lists = generate_lists(module.retriever(), ads, values, preference, settings.values, seed=experiment.seed)
+    # Recall chose the first stage's weights; the second runs its steps to the end, whatever recall says.
+    trainer = replace(
+        experiment.trainer,
+        max_steps=preference.steps,
+        max_epochs=-(-preference.steps // max(1, len(lists.rows) // preference.batch)) + 1,
+        batch_sequences=preference.batch,
+        batch_tokens=0,
+        learning_rate=preference.learning_rate,
+        warmup_steps=0,
+        validate_every=0,
+        patience=0,
+    )
+    directory = experiment.directory / PREFERENCE_FOLDER
+    directory.mkdir(exist_ok=True)
+    module.trainer_config = trainer
+    data = ListData(ads, lists, module.model.history.item_codes.cpu(), trainer)
+    return train(module, data, trainer, directory, experiment.seed)
+
+
+def _load(model: LazyAR, path: Path) -> None:
+    try:
+        load_model(model, path)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"There is no file {path}; set model.preference.start to a run's weights.safetensors."
+        ) from error
+    except (RuntimeError, SafetensorError) as error:
+        raise ConfigurationError(
+            f"{path} does not hold the weights of this decoder; start the second stage with the ids, values and model "
+            "settings of the run that wrote it."
+        ) from error
+
+
+def _write_facts(experiment: Experiment, model: LazyAR, values: AdValues | None, results: Sequence[FitResult]) -> None:
+    seconds = sum(result.seconds for result in results)
+    targets = sum(result.targets for result in results)
+    facts = {
+        "epochs": results[0].epochs if results else 0,
+        "best_epoch": results[0].best_epoch if results else 0,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "targets_per_second": targets / seconds if seconds else 0.0,
+        "fit_seconds": seconds,
+        "fit_cpu_seconds": sum(result.cpu_seconds for result in results),
+        "value_source": "none" if values is None else values.source,
+        "synthetic_values": values is not None and values.synthetic,
+    }
+    write_json(experiment.directory / FIT_FILE, facts)
