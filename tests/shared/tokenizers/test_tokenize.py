@@ -11,6 +11,7 @@ from recascade.data.encode import encode
 from recascade.data.split import Split, make_split
 from recascade.data.split_config import SplitConfig
 from recascade.tokenizers.config import ConflictConfig, ContentConfig, ContrastiveConfig, TokenizerConfig
+from recascade.tokenizers.semantic_ids_file import load_semantic_ids, save_semantic_ids
 from recascade.tokenizers.tokenize import Tokenized, tokenize
 
 SETTINGS = {
@@ -78,8 +79,7 @@ def test_new_items_come_from_text_to_code(shop: Path, tmp_path: Path) -> None:
     known = made.ids.item_ids[0]
     new = pl.read_parquet(shop / "items.parquet").filter(pl.col("item_id") == known)
     assert made.content.encoder is not None
-    vectors = made.content.encoder.encode(new)
-    code = made.ids.append(["new"], vectors / np.linalg.norm(vectors))
+    code = made.ids.append(["new"], 3 * made.content.encoder.encode(new))
     assert code[0, :2].tolist() == list(made.ids.code(known)[:2])
 
 
@@ -89,3 +89,13 @@ def test_conflict_policy_is_followed(policy: str, shop: Path, tmp_path: Path) ->
     ids = tokenized(split_of(shop, tmp_path / "split"), config).ids
     assert len(ids.sizes) == (3 if policy == "digit" else 2)
     assert (len(np.unique(ids.codes, axis=0)) == len(ids)) == (policy != "allow")
+
+
+def test_length_of_vectors_counts_only_where_it_is_asked_to(shop: Path, tmp_path: Path) -> None:
+    for normalise in (True, False):
+        config = TokenizerConfig(sizes=[8, 4], content=ContentConfig(dimension=8, normalise=normalise))
+        made = tokenized(split_of(shop, tmp_path / str(normalise)), config)
+        tuned = made.ids.tokenizer.tuned(made.content.vectors)
+        assert np.allclose(np.linalg.norm(tuned, axis=1), 1, atol=1e-5) == normalise
+        save_semantic_ids(made.ids, tmp_path / "ids.parquet")
+        assert load_semantic_ids(tmp_path / "ids.parquet").tokenizer.normalise == normalise

@@ -24,7 +24,7 @@ class Content:
     """The vectors of I items.
 
     Attributes:
-        vectors: float32 ``[I, d]``.
+        vectors: float32 ``[I, d]``, of any length: ``ItemTokenizer`` normalises where that is wanted.
         unknown: bool ``[I]``, the items of which nothing is known; they have the mean vector of the others.
         encoder: makes the vectors of new items, where they come from the catalogue's texts.
     """
@@ -80,16 +80,13 @@ def content_of(items: pl.DataFrame, order: pl.Series, config: ContentConfig, see
 def completed(
     vectors: NDArray[np.float32], unknown: NDArray[np.bool_], item_ids: pl.Series, config: ContentConfig
 ) -> NDArray[np.float32]:
-    """Vectors of length 1 (if ``normalise``) with the mean of the known ones in the place of the unknown."""
+    """The vectors with the mean of the known ones in the place of the unknown."""
     if unknown.any() and (config.missing == "error" or unknown.all()):
         raise DataError(
             f"{int(unknown.sum()):,} of {len(unknown):,} items have no content, first "
             f"{item_ids[int(unknown.argmax())]!r}; give them a text or vector, or set tokenizer.content.missing=mean "
             "where others have one."
         )
-    if config.normalise:
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        vectors = np.divide(vectors, np.where(norms > 0, norms, 1), dtype=np.float32)
     if unknown.any():
         vectors = vectors.copy()
         vectors[unknown] = vectors[~unknown].mean(axis=0)

@@ -12,6 +12,7 @@ from recascade.contracts.tokenizer import Tokenizer
 from recascade.tokenizers.contrastive import ContrastiveProjection
 from recascade.tokenizers.hashed_level import HashedLevel
 from recascade.tokenizers.quantisers import QUANTISERS
+from recascade.tokenizers.vectors import checked, unit_length
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,14 @@ class ItemTokenizer:
     Attributes:
         name: of the quantiser, as in ``recascade.tokenizers.config``.
         quantiser: the clustered levels.
+        normalise: scale vectors to length 1 first (GR4AD, inferred), so that new ones need not be.
         projection: what tunes the vectors, fitted already, or None.
         hashed: the last level of UA-SID, or None.
     """
 
     name: str
     quantiser: Tokenizer
+    normalise: bool = True
     projection: ContrastiveProjection | None = None
     hashed: HashedLevel | None = None
 
@@ -36,20 +39,26 @@ class ItemTokenizer:
         return (*self.quantiser.sizes, *([self.hashed.size] if self.hashed else []))
 
     def tuned(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the quantiser sees of item vectors, float32 ``[N, d]``."""
+        """What the quantiser sees of item vectors, float32 ``[N, d]``.
+
+        Raises:
+            DataError: they cannot be used.
+        """
+        if self.normalise:
+            vectors = unit_length(checked(vectors).numpy())
         return vectors if self.projection is None else self.projection.encode(vectors)
 
     def fit(self, vectors: NDArray[np.float32], fields: pl.DataFrame) -> NDArray[np.int64]:
         """Learn the quantiser from N items and return their codes, int64 ``[N, L]``.
 
         Args:
-            vectors: float32 ``[N, d]``, not tuned.
+            vectors: float32 ``[N, d]``, not normalised or tuned.
             fields: N rows; read only by a hashed level.
         """
         return self._with_hash(self.quantiser.fit(self.tuned(vectors)), fields)
 
     def encode(self, vectors: NDArray[np.float32], fields: pl.DataFrame) -> NDArray[np.int64]:
-        """Codes int64 ``[N, L]`` of items, new ones or not, with everything as it was fitted."""
+        """Codes int64 ``[N, L]`` of items, new ones or not, all as it was fitted; arguments as in ``fit``."""
         return self._with_hash(self.quantiser.encode(self.tuned(vectors)), fields)
 
     def decode(self, codes: NDArray[np.integer]) -> NDArray[np.float32]:
@@ -67,7 +76,7 @@ class ItemTokenizer:
 
     @classmethod
     def from_arrays(
-        cls, name: str, arrays: dict[str, NDArray[np.float32]], hashed: HashedLevel | None
+        cls, name: str, arrays: dict[str, NDArray[np.float32]], *, normalise: bool, hashed: HashedLevel | None
     ) -> ItemTokenizer:
         """The tokenizer whose ``arrays`` these are."""
         tuning = {
@@ -76,6 +85,7 @@ class ItemTokenizer:
         return cls(
             name=name,
             quantiser=QUANTISERS[name].from_arrays(arrays),
+            normalise=normalise,
             projection=ContrastiveProjection.from_arrays(tuning) if tuning else None,
             hashed=hashed,
         )

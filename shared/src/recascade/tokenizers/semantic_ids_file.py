@@ -77,7 +77,7 @@ def load_semantic_ids(path: Path) -> SemanticIds:
         arrays = safetensors.numpy.load(base64.b64decode(stored[_ARRAYS]))
         hashed = header["hashed"]
         level = HashedLevel(hashed["size"], tuple(hashed["keys"]), hashed["salt"]) if hashed else None
-        tokenizer = ItemTokenizer.from_arrays(header["tokenizer"], arrays, level)
+        tokenizer = ItemTokenizer.from_arrays(header["tokenizer"], arrays, normalise=header["normalise"], hashed=level)
         levels = [table[f"level_{level}"].to_numpy() for level in range(1, len(header["sizes"]) + 1)]
         codes = np.stack(levels, axis=1).astype(np.int32)
         conflicts = ConflictConfig(**header["conflicts"])
@@ -119,6 +119,7 @@ def _header(ids: SemanticIds) -> dict[str, Any]:
         "tokenizer": ids.tokenizer.name,
         "tokenizer_version": TOKENIZER_VERSION,
         "sizes": list(ids.sizes),
+        "normalise": ids.tokenizer.normalise,
         "hashed": None if hashed is None else asdict(hashed),
         "conflicts": asdict(ids.conflicts),
         "fingerprint": ids.fingerprint,

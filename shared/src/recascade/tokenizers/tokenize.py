@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from recascade.data.encoded import EncodedSplit
 from recascade.data.split import Split
-from recascade.tokenizers.config import ContrastiveConfig, TokenizerConfig
+from recascade.tokenizers.config import TokenizerConfig
 from recascade.tokenizers.content import Content, catalogue, content_of
 from recascade.tokenizers.contrastive import ContrastiveProjection
 from recascade.tokenizers.hashed_level import HashedLevel
@@ -17,6 +17,7 @@ from recascade.tokenizers.item_tokenizer import ItemTokenizer
 from recascade.tokenizers.quantisers import make_quantiser
 from recascade.tokenizers.semantic_ids import SemanticIds
 from recascade.tokenizers.swing import strongest, swing
+from recascade.tokenizers.vectors import unit_length
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ def tokenize(data: EncodedSplit, split: Split, config: TokenizerConfig, seed: in
     tokenizer = ItemTokenizer(
         name=config.name,
         quantiser=make_quantiser(config, seed),
-        projection=_tuning(data, content.vectors, config.contrastive, seed),
+        normalise=config.content.normalise,
+        projection=_tuning(data, content.vectors, config, seed),
         hashed=HashedLevel(config.levels[-1], tuple(config.hash_keys), config.salt)
         if config.name == "ua-sid"
         else None,
@@ -73,8 +75,9 @@ def tokenize(data: EncodedSplit, split: Split, config: TokenizerConfig, seed: in
 
 
 def _tuning(
-    data: EncodedSplit, vectors: NDArray[np.float32], config: ContrastiveConfig, seed: int
+    data: EncodedSplit, vectors: NDArray[np.float32], tokenizer: TokenizerConfig, seed: int
 ) -> ContrastiveProjection | None:
+    config = tokenizer.contrastive
     if not config.epochs:
         return None
     similarity = swing(
@@ -84,4 +87,6 @@ def _tuning(
         users_per_item=config.users_per_item,
         seed=seed,
     )
+    if tokenizer.content.normalise:
+        vectors = unit_length(vectors)
     return ContrastiveProjection.fit(vectors, strongest(similarity, config.partners), config, seed)

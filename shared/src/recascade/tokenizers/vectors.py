@@ -35,6 +35,12 @@ def checked(vectors: NDArray[np.float32], dimension: int | None = None) -> Tenso
     return torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))
 
 
+def unit_length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The vectors float32 ``[N, d]`` scaled to length 1; zero stays zero."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, np.where(norms > 0, norms, 1), dtype=np.float32)
+
+
 def check_room(sizes: Sequence[int], items: int) -> None:
     """Refuse codebooks that are larger than the number of vectors they are learned from.
 
