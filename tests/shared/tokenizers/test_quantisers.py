@@ -140,6 +140,12 @@ def test_balanced_assignment_places_everyone_within_the_room(points: int, cluste
     assert (counts[distances.argmin(dim=1)[moved]] == capacity).all()
 
 
+def test_a_full_centroid_keeps_the_nearest_of_those_who_ask() -> None:
+    points = torch.tensor([[2.0], [0.0], [1.0], [9.0]])
+    centroids = torch.tensor([[0.0], [10.0]])
+    assert balanced_assignment(points, centroids, 2).tolist() == [1, 0, 0, 1]
+
+
 def test_balanced_assignment_without_scarcity_is_the_nearest(vectors: np.ndarray) -> None:
     points = torch.from_numpy(vectors)
     assert torch.equal(balanced_assignment(points, points[:10], 400), nearest(points, points[:10])[0])
