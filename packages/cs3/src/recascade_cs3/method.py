@@ -39,6 +39,7 @@ METHOD = Method(
     summary="two towers that learn online from themselves, from each other and from the ranker",
     config=CS3Config,
     fit="recascade_cs3.fit:fit",
+    serve="recascade_cs3.serve:serve",
     commands="recascade_cs3.commands:commands",
     variants=VARIANTS,
     baselines=("popularity", "dssm"),
