@@ -1,9 +1,9 @@
 """What noise in the towers' inputs costs, and an outage of the store of cascade vectors.
 
 Every prediction of the stream's second half is made once more under each disturbance; learning never sees it.
-``noise``: N(0, 0.1²) is added to the inputs of both towers' first layers, as the paper is reported to do. ``outage``: the
-user tower reads zeros for the cascade vectors, as a service does while the store is down; items keep theirs, as an index
-does.
+``noise``: N(0, 0.1²) is added to the inputs of both towers' first layers, as the paper is reported to do. ``outage``:
+the user tower reads zeros for the cascade vectors, as a service does while the store is down; items keep theirs, as an
+index does.
 
 Run: python benchmarks/cs3_disturbances.py [ml-100k] [--seeds 5] [--deviation 0.1]
 """
@@ -124,8 +124,8 @@ def main() -> None:
         more = lost[variant] - lost["base"]
         print(
             f"| {variant} | {mean['none']:.4f} | {mean['noise']:.4f} "
-            f"| {lost[variant].mean():.4f} ± {stats.sem(lost[variant]):.4f} | {more.mean():+.4f} ± {stats.sem(more):.4f} "
-            f"| {mean['outage']:.4f} |",
+            f"| {lost[variant].mean():.4f} ± {stats.sem(lost[variant]):.4f} "
+            f"| {more.mean():+.4f} ± {stats.sem(more):.4f} | {mean['outage']:.4f} |",
             flush=True,
         )
 
