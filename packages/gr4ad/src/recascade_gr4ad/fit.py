@@ -29,7 +29,7 @@ from recascade_gr4ad.candidate_lists import ListData, generate_lists
 from recascade_gr4ad.config import GR4ADConfig
 from recascade_gr4ad.lazy_ar import LazyAR
 from recascade_gr4ad.module import GR4ADModule
-from recascade_gr4ad.run_folder import IDS, PREFERENCE_FOLDER, write_run
+from recascade_gr4ad.run_folder import IDS, PREFERENCE_FOLDER, TEXT_ENCODER, write_run
 from recascade_gr4ad.value_buckets import ValueBuckets
 
 
@@ -83,7 +83,10 @@ def semantic_ids(settings: GR4ADConfig, experiment: Experiment) -> SemanticIds:
     if settings.ids:
         ids = load_semantic_ids(Path(settings.ids).expanduser())
     else:
-        ids = tokenize(experiment.data, experiment.split, settings.tokenizer, experiment.seed).ids
+        made = tokenize(experiment.data, experiment.split, settings.tokenizer, experiment.seed)
+        ids = made.ids
+        if made.content.encoder is not None:
+            made.content.encoder.save(experiment.directory / TEXT_ENCODER)
     save_semantic_ids(ids, kept)
     return ids
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from recascade_gr4ad.ad_values import AdValues
 
 IDS = "semantic_ids.parquet"
+TEXT_ENCODER = "text_encoder.parquet"
 PREFERENCE_FOLDER = "preference"
 _FACTS = "served.json"
 _ITEMS = "served_items.parquet"
@@ -121,6 +122,8 @@ def read_run(directory: Path) -> ServedRun:
     ids = load_semantic_ids(directory / IDS)
     require_signature(ids, facts["ids"], directory / IDS)
     items = pl.read_parquet(directory / _ITEMS)
+    # A table made for a larger catalogue holds items that the model has no number for.
+    ids.delete(sorted(set(ids.item_ids) - set(items["item_id"])))
     users = pl.read_parquet(directory / _USERS)
     vocabulary = Vocabulary(items["item_id"], kind="item")
     features = directory / _USER_FEATURES

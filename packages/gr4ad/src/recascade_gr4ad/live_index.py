@@ -1,0 +1,130 @@
+"""The ads that may be shown now, changed while requests are answered (GR4AD, §4.1, "Realtime Index")."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import pad
+
+from recascade.errors import DataError
+from recascade.models.generative_retriever import GenerativeRetriever
+from recascade.tokenizers.semantic_ids import SemanticIds
+from recascade_gr4ad.lazy_ar import LazyAR
+
+
+@dataclass(frozen=True)
+class IndexSnapshot:
+    """Everything an answer needs of the catalogue; nothing in it ever changes.
+
+    Attributes:
+        version: rises with each change.
+        retriever: whose trie holds the ads that are alive.
+        ids: their semantic ids.
+        names: identifiers by the model's numbers, those of deleted ads included.
+        numbers: the model's number of each identifier, those of deleted ads included.
+    """
+
+    version: int
+    retriever: GenerativeRetriever
+    ids: SemanticIds
+    names: tuple[str, ...]
+    numbers: Mapping[str, int]
+
+    def alive(self, name: str) -> bool:
+        """Whether the ad may be shown."""
+        return name in self.ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class LiveIndex:
+    """One snapshot at a time. A change prepares the next one beside it and puts it there in one assignment: requests
+    see all of a change or nothing, and a change that fails leaves no trace.
+
+    A change costs time in proportion to the catalogue; send changes in batches.
+
+    Args:
+        retriever: as a run left it.
+        ids: of its items.
+        names: identifiers in the model's numbering.
+    """
+
+    def __init__(self, retriever: GenerativeRetriever, ids: SemanticIds, names: Sequence[str]) -> None:
+        numbers = {name: number for number, name in enumerate(names)}
+        # Ids of items that the model's vocabulary does not hold are of no use to it.
+        self._snapshot = IndexSnapshot(0, retriever, _copy(ids), tuple(names), numbers)
+        self._changes = Lock()
+
+    @property
+    def snapshot(self) -> IndexSnapshot:
+        """The ads as they are now."""
+        return self._snapshot
+
+    def upsert(
+        self, names: Sequence[str], vectors: NDArray[np.float32], fields: pl.DataFrame | None = None
+    ) -> IndexSnapshot:
+        """Add ads, or give ads that are there the ids of their new content; visible to the next request.
+
+        Args:
+            names: n distinct identifiers.
+            vectors: float32 ``[n, d]``, content as the tokenizer was fitted on.
+            fields: n rows of what a hashed level reads; None where it reads ``item_id`` alone.
+
+        Raises:
+            DataError: a vector or field cannot be used, or there is no free id; nothing has changed then.
+        """
+        with self._changes:
+            now = self._snapshot
+            if len(set(names)) != len(names):
+                raise DataError("An ad stands twice in one change; name each once.")
+            ids = _copy(now.ids)
+            ids.delete([name for name in names if name in ids])
+            codes = torch.from_numpy(ids.append(names, vectors, fields)).long()
+            fresh = [name for name in names if name not in now.numbers]
+            numbers = {**now.numbers, **{name: len(now.names) + place for place, name in enumerate(fresh)}}
+            rows = torch.tensor([numbers[name] for name in names])
+            old = now.retriever
+            grown = pad(old.codes, (0, 0, 0, len(fresh)))
+            grown[rows.to(grown.device)] = codes.to(grown.device)
+            retriever = copy.copy(old)
+            retriever.codes = grown
+            retriever.popularity = pad(old.popularity, (0, len(fresh)))
+            retriever.trie = old.trie.insert(codes, rows)
+            self._read_histories_by(retriever)
+            self._snapshot = IndexSnapshot(now.version + 1, retriever, ids, (*now.names, *fresh), numbers)
+            return self._snapshot
+
+    def delete(self, names: Sequence[str]) -> IndexSnapshot:
+        """Take ads out; the next request does not get them.
+
+        Raises:
+            DataError: an ad is not there; nothing has changed then.
+        """
+        with self._changes:
+            now = self._snapshot
+            ids = _copy(now.ids)
+            ids.delete(names)
+            retriever = copy.copy(now.retriever)
+            retriever.trie = retriever.trie.delete(torch.tensor([now.numbers[name] for name in names]))
+            self._snapshot = replace(now, version=now.version + 1, retriever=retriever, ids=ids)
+            return self._snapshot
+
+    @staticmethod
+    def _read_histories_by(retriever: GenerativeRetriever) -> None:
+        """Let the model read new ads in histories. Numbers of older snapshots stay valid: rows are only added."""
+        model: Any = retriever.generator
+        if isinstance(model, LazyAR):
+            model.history.item_codes = retriever.codes
+
+
+def _copy(ids: SemanticIds) -> SemanticIds:
+    return SemanticIds(ids.item_ids, ids.codes, ids.tokenizer, ids.conflicts, ids.fingerprint)
