@@ -148,19 +148,6 @@ def test_deleted_and_inserted_items_count_at_the_next_search(random_generator, r
     assert again.items_of(found.leaves[0]).items.tolist() == [99]
 
 
-def test_parents_are_the_places_of_the_prefixes(random_generator, requests_of) -> None:
-    trie = PrefixTrie.build(catalogue(60), SIZES)
-    generator = random_generator(SIZES)
-    asked = []
-    step = generator.step
-    generator.step = lambda state, beams: asked.append(beams) or step(state, beams)
-    found = beam_search(generator, generator.encode(requests_of(3)), trie, (3, 5, 8))
-    for row in range(3):
-        there = found.leaves[row] >= 0
-        assert torch.equal(asked[2].codes[row, found.parents[row, there]], found.codes[row, there, :2])
-        assert torch.equal(asked[1].codes[row, asked[2].parents[row]], asked[2].codes[row, :, :1])
-
-
 def test_widths_must_fit_the_levels(random_generator, requests_of) -> None:
     trie = PrefixTrie.build(catalogue(60), SIZES)
     generator = random_generator(SIZES)
