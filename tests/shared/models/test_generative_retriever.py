@@ -125,6 +125,20 @@ def test_a_deleted_item_is_gone_at_the_next_request_and_a_new_one_there(generato
     assert first.item() == retriever.retrieve(CONTEXT, 1).items[0].item()
 
 
+def test_deleted_items_are_no_fallback_and_new_items_are_listed_last_of_their_id(generator) -> None:
+    retriever = make(generator)
+    popular = POPULARITY.argsort(descending=True, stable=True)
+    context = CONTEXT.between(2, 4)
+    retriever.trie = retriever.trie.delete(popular[:1]).insert(item_codes()[popular[1:2]], torch.tensor([ITEMS + 5]))
+    best = retriever.retrieve(context, ITEMS + 5, exclude_seen=True)
+    assert best.items[1, :5].tolist() == popular[1:6].tolist()
+    listed = best.items[0].tolist()
+    siblings = [
+        item for item in listed if item < ITEMS and bool((item_codes()[item] == item_codes()[popular[1]]).all())
+    ]
+    assert all(listed.index(item) < listed.index(ITEMS + 5) for item in siblings)
+
+
 def test_training_mode_is_left_as_it_was_and_answers_know_no_dropout(generator) -> None:
     retriever = make(generator)
     generator.train()

@@ -40,7 +40,8 @@ class GenerativeRetriever:
             those of the search.
 
     Attributes:
-        trie: the ids; put another one here (``insert``, ``delete``) to change what the next request may get.
+        trie: the ids; put another one here (``insert``, ``delete``) to change what the next request may get. New items
+            take numbers from I on.
     """
 
     def __init__(
@@ -59,7 +60,6 @@ class GenerativeRetriever:
                 f"There are {len(widths)} beam widths for ids of {len(generator.sizes)} codes; give one per code."
             )
         self.generator = generator
-        self.codes = codes
         self.popularity = popularity
         self.widths = tuple(widths)
         self.sharing = sharing
@@ -93,9 +93,10 @@ class GenerativeRetriever:
             spare = int(chosen.lengths.max()) if exclude_seen else 0
             found = self._search(chosen, cast(PrefixTrie, trie), k + spare)
             items[rows], scores[rows] = self._lists(found, cast(PrefixTrie, trie), k, chosen if exclude_seen else None)
-        if len(unknown):
-            popularity = self.popularity.to(device, torch.float32).expand(len(unknown), -1)
-            items[unknown], scores[unknown] = top_k_scores(popularity, k, candidates=candidates)
+        if len(unknown) and trie is not None:
+            popularity = self.popularity.to(device, torch.float32)
+            there = trie.holds(torch.arange(len(popularity), device=device)).nonzero()[:, 0]
+            items[unknown], scores[unknown] = top_k_scores(popularity.expand(len(unknown), -1), k, candidates=there)
         return TopK(items, scores)
 
     def search(self, context: Context, places: int) -> FoundIds:
@@ -126,6 +127,12 @@ class GenerativeRetriever:
         chosen = torch.isin(items, wanted)
         return PrefixTrie.build(codes[chosen], self.trie.sizes, items[chosen]) if bool(chosen.any()) else None
 
+    def _popularity_of(self, items: Tensor) -> Tensor:
+        """``[m]``; 0 for items that came after the fit."""
+        popularity = self.popularity.to(items.device)
+        known = items < len(popularity)
+        return popularity[items.clamp(max=len(popularity) - 1)] * known
+
     def _lists(self, found: FoundIds, trie: PrefixTrie, k: int, seen: Context | None) -> tuple[Tensor, Tensor]:
         """Items int64 and scores float32, both ``[b, k]``, of the ids that were found."""
         batch, width = found.leaves.shape
@@ -135,14 +142,14 @@ class GenerativeRetriever:
             scores = scores - torch.bincount(places)[places].log()
         else:
             # Stable sorts from the last criterion to the first: popularity within an id, then the id's place.
-            order = torch.argsort(self.popularity.to(items.device)[items], descending=True, stable=True)
+            order = torch.argsort(self._popularity_of(items), descending=True, stable=True)
             order = order[torch.argsort(places[order], stable=True)]
             places, items, scores = places[order], items[order], scores[order]
         order = torch.argsort(scores, descending=True, stable=True)
         order = order[torch.argsort(places[order] // width, stable=True)]
         rows, items, scores = places[order] // width, items[order], scores[order]
         if seen is not None:
-            count = len(self.codes)
+            count = max(len(self.popularity), len(trie.places))
             fresh = ~torch.isin(rows * count + items, seen.rows * count + seen.items)
             rows, items, scores = rows[fresh], items[fresh], scores[fresh]
         lengths = torch.bincount(rows, minlength=batch)
