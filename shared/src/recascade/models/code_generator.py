@@ -36,9 +36,9 @@ class CodeGenerator(nn.Module, ABC):
     """A distribution over the next item's codes, each conditioned on the history and the codes before.
 
     Implements ``recascade.contracts.generator.Generator``. Each level has a table of codes and an output matrix of its
-    own (untied, without bias). A learned vector stands before the first
-    code; in a ``one_pass`` model the tokens of the newest event are added to it, as a language model goes on from its
-    last token: nothing else would tell an id where its history ends (our choice).
+    own (untied, without bias). A learned vector stands before the first code; in a ``one_pass`` model the tokens of the
+    newest event are added to it, as a language model goes on from its last token: nothing else would tell an id where
+    its history ends (our choice).
 
     Args:
         history: reads events.
