@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from recascade.data.dataset import MANIFEST, Dataset
 from recascade.data.hashing import hash_strings, mix
 from recascade.errors import ConfigurationError, DataError
-from recascade.files import write_folder_atomically, write_json
+from recascade.files import require_new_folder, write_folder_atomically, write_json
 
 TYPE_FACTORS = (0.5, 1.0, 1.5, 2.0)
 """What a conversion of each type is worth to an advertiser, relative to its bid."""
 ADVERTISER_COLUMNS: Sequence[str] = ("advertiser_id", "brand", "manufacturer_id", "domain")
+ADVERTISERS = 64
 BID_SPREAD = 0.6
 CLONE_MARK = "-clone"
 
@@ -26,9 +27,9 @@ CLONE_MARK = "-clone"
 def with_ads(items: pl.DataFrame, seed: int) -> pl.DataFrame:
     """The catalogue with ``advertiser_id``, ``conversion_type`` and ``bid``, in the order of its rows.
 
-    An item's advertiser is its first brand-like attribute, or a hash into a twentieth as many advertisers as items;
-    its conversion type is a hash of its identifier modulo 4; its bid is log-normal around its advertiser's level with
-    deviation 0.6 (all our choice). Each depends on the identifiers and the seed alone, not on which other items there
+    An item's advertiser is its first brand-like attribute, or one of 64 by a hash of its identifier; its conversion
+    type is such a hash modulo 4; its bid is log-normal around its advertiser's level with deviation 0.6 (all our
+    choice). Each depends on the identifiers and the seed alone, not on which other items there
     are.
 
     Args:
@@ -38,7 +39,7 @@ def with_ads(items: pl.DataFrame, seed: int) -> pl.DataFrame:
     identifiers = items["item_id"]
     own = hash_strings(identifiers, seed)
     brand = next((name for name in ADVERTISER_COLUMNS if name in items.columns), None)
-    hashed = pl.Series("advertiser-", own % np.uint64(max(1, len(items) // 20))).cast(pl.String)
+    hashed = pl.Series("advertiser_id", own % np.uint64(ADVERTISERS)).cast(pl.String)
     advertisers = hashed if brand is None else items[brand].cast(pl.String).fill_null(hashed)
     level = _normal(hash_strings(advertisers, seed + 1), seed) * 0.5
     bids = np.exp(level + BID_SPREAD * _normal(own, seed + 2))
@@ -62,11 +63,12 @@ def simulate_ads(dataset: Dataset, destination: Path, *, clones: float = 0.1, se
         seed: everything derives from it.
 
     Raises:
-        DataError: the data set has no items.parquet.
+        DataError: the data set has no items.parquet, or the folder is not new.
         ConfigurationError: the share is not between 0 and 1.
     """
     if not 0 <= clones <= 1:
         raise ConfigurationError(f"The share of clones is {clones}; it must be between 0 and 1.")
+    require_new_folder(destination)
     table = dataset.items()
     if table is None:
         raise DataError(f"Data set {dataset.name!r} has no items.parquet, so there is nothing to make ads of.")

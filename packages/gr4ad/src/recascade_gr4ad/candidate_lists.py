@@ -196,13 +196,13 @@ def _lists_of(
     keys[:, : generated - explored] = torch.inf
     chosen = keys.masked_fill(leaves < 0, -torch.inf).topk(min(generated, keys.shape[1]), dim=1).indices
     items = _most_popular(retriever, leaves.gather(1, chosen))
-    codes = retriever.codes.cpu()
+    model = retriever.generator
+    assert isinstance(model, LazyAR)
+    codes = model.history.item_codes.cpu()
     logged = batch.targets[:, None]
     # The logged item's id may be among those the search found.
     again = (codes[items.clamp(min=0)] == codes[logged]).all(-1)
     items = torch.cat([logged, items.masked_fill(again, -1)], dim=1)
-    model = retriever.generator
-    assert isinstance(model, LazyAR)
     with evaluation_mode(model):
         asked = codes[items.clamp(min=0)].to(retriever.device)
         recorded = model.log_prob(model.encode(context), asked).cpu().float()

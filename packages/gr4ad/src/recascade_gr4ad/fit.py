@@ -147,7 +147,6 @@ def _write_facts(experiment: Experiment, model: LazyAR, values: AdValues | None,
         "targets_per_second": targets / seconds if seconds else 0.0,
         "fit_seconds": seconds,
         "fit_cpu_seconds": sum(result.cpu_seconds for result in results),
-        "value_source": "none" if values is None else values.source,
         "synthetic_values": values is not None and values.synthetic,
     }
     write_json(experiment.directory / FIT_FILE, facts)

@@ -6,12 +6,12 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn.functional import pad
 
 from recascade.errors import DataError
@@ -53,14 +53,15 @@ class LiveIndex:
     A change costs time in proportion to the catalogue; send changes in batches.
 
     Args:
-        retriever: as a run left it.
+        model: learns of new ads.
+        retriever: of that model, as a run left it.
         ids: of its items.
         names: identifiers in the model's numbering.
     """
 
-    def __init__(self, retriever: GenerativeRetriever, ids: SemanticIds, names: Sequence[str]) -> None:
+    def __init__(self, model: LazyAR, retriever: GenerativeRetriever, ids: SemanticIds, names: Sequence[str]) -> None:
         numbers = {name: number for number, name in enumerate(names)}
-        # Ids of items that the model's vocabulary does not hold are of no use to it.
+        self._model = model
         self._snapshot = IndexSnapshot(0, retriever, _copy(ids), tuple(names), numbers)
         self._changes = Lock()
 
@@ -92,14 +93,9 @@ class LiveIndex:
             fresh = [name for name in names if name not in now.numbers]
             numbers = {**now.numbers, **{name: len(now.names) + place for place, name in enumerate(fresh)}}
             rows = torch.tensor([numbers[name] for name in names])
-            old = now.retriever
-            grown = pad(old.codes, (0, 0, 0, len(fresh)))
-            grown[rows.to(grown.device)] = codes.to(grown.device)
-            retriever = copy.copy(old)
-            retriever.codes = grown
-            retriever.popularity = pad(old.popularity, (0, len(fresh)))
-            retriever.trie = old.trie.insert(codes, rows)
-            self._read_histories_by(retriever)
+            self._read_histories_by(codes, rows, len(numbers))
+            retriever = copy.copy(now.retriever)
+            retriever.trie = retriever.trie.insert(codes, rows)
             self._snapshot = IndexSnapshot(now.version + 1, retriever, ids, (*now.names, *fresh), numbers)
             return self._snapshot
 
@@ -118,12 +114,12 @@ class LiveIndex:
             self._snapshot = replace(now, version=now.version + 1, retriever=retriever, ids=ids)
             return self._snapshot
 
-    @staticmethod
-    def _read_histories_by(retriever: GenerativeRetriever) -> None:
+    def _read_histories_by(self, codes: Tensor, rows: Tensor, count: int) -> None:
         """Let the model read new ads in histories. Numbers of older snapshots stay valid: rows are only added."""
-        model: Any = retriever.generator
-        if isinstance(model, LazyAR):
-            model.history.item_codes = retriever.codes
+        history = self._model.history
+        grown = pad(history.item_codes, (0, 0, 0, count - len(history.item_codes)))
+        grown[rows.to(grown.device)] = codes.to(grown.device)
+        history.item_codes = grown
 
 
 def _copy(ids: SemanticIds) -> SemanticIds:

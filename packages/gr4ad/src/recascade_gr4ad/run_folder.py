@@ -14,7 +14,7 @@ from safetensors.torch import load_model, save_model
 from recascade.data.features import FeatureTable
 from recascade.data.vocabulary import Vocabulary
 from recascade.errors import DataError
-from recascade.files import read_json, write_atomically, write_json
+from recascade.files import read_json, write_atomically, write_folder_atomically, write_json
 from recascade.settings import compose_sections, flatten
 from recascade.tokenizers.semantic_ids import SemanticIds
 from recascade.tokenizers.semantic_ids_file import load_semantic_ids, require_signature, signature
@@ -91,8 +91,10 @@ def write_run(
     for frame, name in ((items, _ITEMS), (users.drop("row"), _USERS)):
         with write_atomically(directory / name) as temporary:
             frame.write_parquet(temporary)
-    if settings.user_features and data.user_features is not None:
-        data.user_features.save(directory / _USER_FEATURES)
+    features = directory / _USER_FEATURES
+    if settings.user_features and data.user_features is not None and not features.is_dir():
+        with write_folder_atomically(features) as folder:
+            data.user_features.save(folder / "table")
     write_json(
         directory / _FACTS,
         {
@@ -126,7 +128,7 @@ def read_run(directory: Path) -> ServedRun:
     ids.delete(sorted(set(ids.item_ids) - set(items["item_id"])))
     users = pl.read_parquet(directory / _USERS)
     vocabulary = Vocabulary(items["item_id"], kind="item")
-    features = directory / _USER_FEATURES
+    features = directory / _USER_FEATURES / "table"
     means = facts["value_means"]
     buckets = None if means is None else ValueBuckets(np.array(facts["value_edges"]), np.array(means))
     model = build_decoder(

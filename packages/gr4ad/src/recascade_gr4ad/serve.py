@@ -65,11 +65,10 @@ def service_of(run: ServedRun, config: ServeConfig) -> GR4ADService:
     if gamma and run.buckets is None:
         raise ConfigurationError("serve.gamma orders by the eCPM step, which this run has not; leave serve.gamma at 0.")
     settings = replace(run.settings, beams=config.beams or run.settings.beams)
-    codes = run.model.history.item_codes
     retriever = GenerativeRetriever(
         run.model,
-        codes,
-        torch.from_numpy(run.popularity),
+        run.model.history.item_codes,
+        torch.from_numpy(run.popularity.copy()),
         beam_widths(settings, len(run.ids.sizes)),
         sharing=cast(Sharing, run.settings.sharing),
         rescore=ValueReranker(run.model, run.buckets, gamma) if gamma and run.buckets is not None else None,
@@ -83,7 +82,9 @@ def service_of(run: ServedRun, config: ServeConfig) -> GR4ADService:
         seconds=config.rate_seconds,
     )
     cache = ResultCache(config.cache_seconds, config.cache_entries)
-    return GR4ADService(run, LiveIndex(retriever, run.ids, run.items.ids.to_list()), controller, cache, config)
+    return GR4ADService(
+        run, LiveIndex(run.model, retriever, run.ids, run.items.ids.to_list()), controller, cache, config
+    )
 
 
 def _content_encoder(directory: Path, run: ServedRun) -> ContentEncoder | None:
@@ -93,8 +94,11 @@ def _content_encoder(directory: Path, run: ServedRun) -> ContentEncoder | None:
     encoder = TextEncoder.load(path)
     content = replace(run.settings.tokenizer.content, missing="error")
 
+    columns = encoder.terms["column"].unique()
+
     def encode(fields: pl.DataFrame) -> NDArray[np.float32]:
-        vectors = encoder.encode(fields)
+        absent = [pl.lit(None, dtype=pl.String).alias(name) for name in columns if name not in fields.columns]
+        vectors = encoder.encode(fields.with_columns(absent))
         return completed(vectors, np.logical_not(vectors.any(axis=1)), fields["item_id"], content)
 
     return encode

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from recascade.contracts.context import Context
-from recascade.nn.top_k import top_k_scores
 from recascade.serving.metrics import Metrics
 from recascade_gr4ad.beam_serving import BeamController
 from recascade_gr4ad.live_index import IndexSnapshot, LiveIndex
@@ -94,19 +93,19 @@ class GR4ADService:
             numbers = self.run.histories.get(user) or []
         else:
             numbers = [snapshot.numbers[name] for name in history if name in snapshot.numbers]
-        if not numbers:
-            return self._popular(snapshot, length, "popular")
-        if not self._turns.acquire(timeout=self._config.wait_seconds):
+        origin = "search" if numbers else "popular"
+        if numbers and not self._turns.acquire(timeout=self._config.wait_seconds):
             with self._counting:
                 self._overloads += 1
-            return self._popular(snapshot, length, "overload")
+            numbers, origin = [], "overload"
         try:
-            found = self._search(snapshot, user, numbers, length, widths)
+            items, scores = self._search(snapshot, user, numbers, length, widths)
         finally:
-            self._turns.release()
-        if history is None:
-            self.cache.put(user, placement, CachedList(found.items, found.scores), self._clock())
-        return found
+            if numbers:
+                self._turns.release()
+        if history is None and numbers:
+            self.cache.put(user, placement, CachedList(items, scores), self._clock())
+        return Answer(items, scores, origin, widths if numbers else (), snapshot.version)
 
     def health(self) -> dict[str, Any]:
         """What answers come from now, and whether what was learnt of values is real."""
@@ -130,8 +129,9 @@ class GR4ADService:
     @torch.inference_mode()
     def _search(
         self, snapshot: IndexSnapshot, user: str, numbers: Sequence[int], length: int, widths: tuple[int, ...]
-    ) -> Answer:
-        items = torch.tensor(numbers[-self.run.settings.max_length :])
+    ) -> tuple[list[str], list[float]]:
+        """Items and scores of a request; without a history those of the popular ads."""
+        items = torch.tensor(numbers[-self.run.settings.max_length :], dtype=torch.int64)
         row = torch.tensor([self.run.users.get(user, -1)])
         context = Context(row, items, torch.zeros_like(items), torch.tensor([0, len(items)]))
         # Beams belong to the request: another one may have others at the same time.
@@ -140,13 +140,4 @@ class GR4ADService:
         best = retriever.retrieve(context, length, exclude_seen=self._config.exclude_seen)
         places = [item for item in best.items[0].tolist() if item >= 0]
         scores = best.scores[0, : len(places)].tolist()
-        return Answer([snapshot.names[item] for item in places], scores, "search", widths, snapshot.version)
-
-    @staticmethod
-    def _popular(snapshot: IndexSnapshot, length: int, origin: str) -> Answer:
-        retriever = snapshot.retriever
-        alive = retriever.trie.holds(torch.arange(len(snapshot.names))).nonzero()[:, 0]
-        best = top_k_scores(retriever.popularity.float()[None], length, candidates=alive)
-        places = [item for item in best.items[0].tolist() if item >= 0]
-        scores = best.scores[0, : len(places)].tolist()
-        return Answer([snapshot.names[item] for item in places], scores, origin, (), snapshot.version)
+        return [snapshot.names[item] for item in places], scores
