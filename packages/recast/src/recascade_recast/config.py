@@ -162,8 +162,8 @@ class UpdateConfig:
     """The outer loop: what is done with advantages. The same for every signal.
 
     Attributes:
-        family: ``grpo``; ``dr-grpo`` (no division by the deviation); ``dapo`` (a higher upper clip); ``gspo`` (one ratio
-            per answer).
+        family: ``grpo``; ``dr-grpo`` (no division by the deviation); ``dapo`` (a higher upper clip); ``gspo`` (one
+            ratio per answer).
         deviation: of rewards in a group, ``unbiased`` (code) or ``population`` (paper).
         clip_low: lower clip of the ratio; null takes the family's: 0.2, for ``gspo`` 3e-4.
         clip_high: upper clip; null takes the family's: 0.2, for ``dapo`` 0.28, for ``gspo`` 4e-4.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-import torch
 from torch import Tensor
 
 from recascade.errors import TrainingError

@@ -1,0 +1,107 @@
+"""From settings to a generator, its ids and its beams."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from safetensors import SafetensorError
+from safetensors.torch import load_model
+from torch import Tensor
+
+from recascade.contracts.method import Experiment
+from recascade.errors import ConfigurationError, DataError
+from recascade.models.code_generator import CodeGenerator
+from recascade.models.decoder_only import DecoderOnly
+from recascade.models.history_tokens import Reading
+from recascade.models.tiger import TIGER
+from recascade.tokenizers.semantic_ids import SemanticIds
+from recascade.tokenizers.semantic_ids_file import load_semantic_ids, save_semantic_ids
+from recascade.tokenizers.tokenize import tokenize
+from recascade_recast.config import GeneratorConfig, ReCastConfig
+
+IDS = "semantic_ids.parquet"
+"""The ids that a model was trained with, in its run directory."""
+
+
+def build_generator(settings: GeneratorConfig, codes: Tensor, sizes: Sequence[int]) -> CodeGenerator:
+    """The generator that the settings describe, with weights as torch's generator draws them.
+
+    Args:
+        settings: name and shape.
+        codes: int64 ``[I, L]``, ids of the items.
+        sizes: codes per level.
+    """
+    reading = cast(Reading, settings.reading)
+    if settings.name == "decoder-only":
+        return DecoderOnly(
+            codes,
+            sizes,
+            dimension=settings.dimension,
+            blocks=settings.blocks,
+            heads=settings.heads,
+            hidden=settings.hidden,
+            max_length=settings.max_length,
+            dropout=settings.dropout,
+            reading=reading,
+        )
+    return TIGER(
+        codes,
+        sizes,
+        dimension=settings.dimension,
+        encoder_blocks=settings.encoder_blocks,
+        decoder_blocks=settings.blocks,
+        heads=settings.heads,
+        head_width=None,
+        hidden=settings.hidden,
+        max_length=settings.max_length,
+        dropout=settings.dropout,
+        reading=reading,
+    )
+
+
+def semantic_ids(settings: ReCastConfig, experiment: Experiment) -> SemanticIds:
+    """The ids of the run: those it began with, the given file's, or new ones; kept in the run directory."""
+    kept = experiment.directory / IDS
+    if kept.exists():
+        return load_semantic_ids(kept)
+    if settings.ids:
+        ids = load_semantic_ids(Path(settings.ids).expanduser())
+    else:
+        ids = tokenize(experiment.data, experiment.split, settings.tokenizer, experiment.seed).ids
+    save_semantic_ids(ids, kept)
+    return ids
+
+
+def beam_widths(beams: Sequence[int], levels: int) -> tuple[int, ...]:
+    """One beam width per level.
+
+    Raises:
+        ConfigurationError: neither one width for all levels nor one for each.
+    """
+    if len(beams) not in (1, levels):
+        raise ConfigurationError(
+            f"model.beams has {len(beams)} widths, but the ids have {levels} codes; give one width or {levels}."
+        )
+    return tuple(beams) * (levels if len(beams) == 1 else 1)
+
+
+def load_start(model: CodeGenerator, path: Path) -> None:
+    """Put the weights of a supervised run into the model.
+
+    Raises:
+        DataError: there is no such file.
+        ConfigurationError: it holds the weights of another model.
+    """
+    try:
+        load_model(model, path)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"There is no file {path}; set model.start to the weights.safetensors of a supervised run."
+        ) from error
+    except (RuntimeError, SafetensorError) as error:
+        raise ConfigurationError(
+            f"{path} does not hold the weights of this generator; start with the ids and the model.generator settings "
+            "of the run that wrote it."
+        ) from error
