@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recascade.contracts.context import Context
+from recascade.data.events import offsets_of, ranges
 from recascade_cs3.running_mean import Occurrences
 
 
@@ -37,20 +38,20 @@ class RecentPositives:
 
     def context(self, users: Tensor, now: Tensor | None = None) -> Context:
         """Requests of these users (int64 ``[B]``) at these times (int64 ``[B]``), with their latest positives."""
-        places = torch.where(users < len(self), users + 1, 0)
-        counts = self.counts.index_select(0, places)
-        lengths = counts.clamp(max=self.length)
-        offsets = torch.zeros(len(users) + 1, dtype=torch.int64)
-        torch.cumsum(lengths, 0, out=offsets[1:])
-        rows = torch.repeat_interleave(places, lengths)
+        # NumPy's operators cost a third of PyTorch's at the size of a micro-batch.
+        rows = users.numpy()
+        places = np.where(rows < len(self), rows + 1, 0)
+        counts = self.counts.numpy()[places]
+        lengths = np.minimum(counts, self.length)
+        offsets = offsets_of(lengths)
         # Event j of a request is the (count - length + j)-th positive of its user, which lies at that number modulo L.
-        numbers = torch.arange(len(rows)) + torch.repeat_interleave(counts - lengths - offsets[:-1], lengths)
-        slots = rows * self.length + numbers % max(self.length, 1)
+        numbers = ranges(counts - lengths, lengths)
+        slots = torch.from_numpy(np.repeat(places, lengths) * self.length + numbers % max(self.length, 1))
         return Context(
             users=users,
             items=self.items.flatten().index_select(0, slots),
             timestamps=self.timestamps.flatten().index_select(0, slots),
-            offsets=offsets,
+            offsets=torch.from_numpy(offsets),
             now=now,
         )
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from recascade.models.id_embedding import IdEmbedding
+from recascade.training.row_adam import RowAdam
 from recascade_cs3.config import CS3Config
 from recascade_cs3.module import CS3Module
 
@@ -37,15 +40,21 @@ class Optimizers:
             for of_rows in (False, True)
         )
         self.dense = torch.optim.Adam(dense, fused=True)
-        self.sparse = torch.optim.SparseAdam(sparse) if sparse else None
+        self.sparse = RowAdam(sparse) if sparse else None
 
     def step(self, loss: Tensor) -> None:
         """One step of both down the gradient of a scalar loss."""
-        for _, optimizer in self.named():
-            optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters():
+            parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
         for _, optimizer in self.named():
             optimizer.step()
+
+    def parameters(self) -> Iterator[Tensor]:
+        """All of both."""
+        for _, optimizer in self.named():
+            for group in optimizer.param_groups:
+                yield from group["params"]
 
     def named(self) -> list[tuple[str, torch.optim.Optimizer]]:
         """Both, or the one there is, by name."""

@@ -41,12 +41,15 @@ class Occurrences:
         Args:
             rows: int64 ``[n]``.
         """
-        distinct, groups, counts = np.unique(rows, return_inverse=True, return_counts=True)
-        order = np.argsort(groups, kind="stable")
-        ends = np.cumsum(counts)
-        later = np.empty(len(rows), dtype=np.int64)
-        later[order] = np.repeat(ends, counts) - 1 - np.arange(len(rows))
-        tensors = (torch.from_numpy(array) for array in (distinct, groups, counts, later))
+        # numpy.unique would sort once more to tell the groups, and costs twice this at the size of a micro-batch.
+        order = rows.argsort(kind="stable")
+        ordered = rows[order]
+        begins = np.flatnonzero(np.concatenate([ordered[:1] == ordered[:1], ordered[1:] != ordered[:-1]]))
+        counts = np.append(begins[1:], len(rows)) - begins if len(rows) else begins
+        groups, later = np.empty_like(order), np.empty_like(order)
+        groups[order] = np.repeat(np.arange(len(begins)), counts)
+        later[order] = np.repeat(begins + counts - 1, counts) - np.arange(len(rows))
+        tensors = (torch.from_numpy(array) for array in (ordered[begins], groups, counts, later))
         return cls(*tensors)
 
 
