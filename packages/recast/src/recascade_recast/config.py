@@ -299,10 +299,10 @@ class ReCastConfig:
             raise ConfigurationError(
                 f"model.reinforced_users is {self.reinforced_users}; it is a share, above 0 and below 1."
             )
+        for part in (self.generator, self.rollout, self.signal, self.update, self.guard, self.tokenizer):
+            part.check()
         if self.signal.contrast != "group" and self.signal.width > self.rollout.width:
             raise ConfigurationError(
                 f"model.signal.width is {self.signal.width}, more answers than model.rollout.width="
                 f"{self.rollout.width} generates."
             )
-        for part in (self.generator, self.rollout, self.signal, self.update, self.guard, self.tokenizer):
-            part.check()
