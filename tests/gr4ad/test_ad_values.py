@@ -129,7 +129,10 @@ def test_simulated_values_are_synthetic_seeded_and_those_of_the_reward_model(pre
     assert values.source == "simulated" and values.synthetic
     assert np.array_equal(values.events, again.events) and not np.array_equal(values.events, other.events)
     assert 0 < values.deep.mean() < 1
-    for event in (int(data.events.offsets[5]), int(data.events.offsets[9]) + 4):
+    longest = int(data.events.lengths.argmax())
+    assert data.events.lengths[longest] > 25
+    last = int(data.events.offsets[longest + 1]) - 1
+    for event in (int(data.events.offsets[5]), int(data.events.offsets[9]) + 4, last):
         user = int(np.searchsorted(data.events.offsets, event, side="right") - 1)
         before = torch.from_numpy(np.array(data.events.items[data.events.offsets[user] : event], dtype=np.int64))
         context = Context(torch.tensor([user]), before, torch.zeros_like(before), torch.tensor([0, len(before)]))

@@ -12,6 +12,7 @@ from recascade.contracts.generator import Beams, Generator
 from recascade.errors import ConfigurationError
 from recascade.nn.beam_search import beam_search
 from recascade.nn.prefix_trie import PrefixTrie
+from recascade_gr4ad.fusion import GatedFusion
 from recascade_gr4ad.lazy_ar import LazyAR, decoding_work
 
 CONTEXT = requests_of([5, 1, 12, 8])
@@ -98,6 +99,15 @@ def test_one_trunk_layer_or_the_gate_makes_another_decoder(settings) -> None:
     assert (found[1] - other[1]).abs().max() > 1e-3
     if first is not None:
         assert (found[1][0, 0] - first[1]).abs().max() > 1e-3
+
+
+def test_the_gate_is_a_linear_product_beside_the_code() -> None:
+    fusion = GatedFusion(5).double()
+    trunk, code = torch.randn(2, 3, 5, dtype=torch.float64).unbind(0)
+    gate, left, right = fusion.gate.weight, fusion.output.weight[:, :5], fusion.output.weight[:, 5:]
+    for row in range(3):
+        expected = left @ (trunk[row] * (gate @ code[row])) + right @ code[row]
+        torch.testing.assert_close(fusion(trunk, code)[row], expected)
 
 
 @pytest.mark.parametrize("fusion", ["gated", "add"])

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-from gr4ad_runs import Prepared, fitted
+from gr4ad_runs import Prepared, experiment, fitted
+from http_service import Ask, answering
 from hypothesis import given
 from hypothesis import strategies as st
-from starlette.testclient import TestClient
 
 from recascade.errors import ConfigurationError, DataError
+from recascade.tokenizers.semantic_ids_file import save_semantic_ids
 from recascade_gr4ad.beam_serving import ArrivalRate, BeamController, beam_scale
+from recascade_gr4ad.fit import semantic_ids
 from recascade_gr4ad.result_cache import CachedList, ResultCache
 from recascade_gr4ad.run_folder import read_run
 from recascade_gr4ad.serve import serve, service_of
@@ -280,6 +283,23 @@ def test_requests_never_see_half_a_change(prepared: Prepared, run_folder: Path) 
     assert 1 not in seen
 
 
+def test_without_any_ad_answers_are_empty(run_folder: Path) -> None:
+    served = service(run_folder)
+    served.index.delete(served.run.items.ids.to_list())
+    for user in ("u03", "nobody"):
+        answer = served.recommend(user, 5)
+        assert answer.items == [] and answer.scores == []
+
+
+def test_ids_of_another_tokenizer_are_refused(prepared: Prepared, run_folder: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(run_folder, copied)
+    other = experiment(prepared, tmp_path / "other", model__tokenizer__salt=7)
+    save_semantic_ids(semantic_ids(other.config, other), copied / "semantic_ids.parquet")
+    with pytest.raises(DataError, match="made by another tokenizer"):
+        serve(copied, {})
+
+
 def test_beams_belong_to_the_request(run_folder: Path) -> None:
     now = [0.0]
     served = service(
@@ -320,26 +340,28 @@ def test_only_a_finished_run_is_served(run_folder: Path, tmp_path: Path) -> None
 
 
 @pytest.fixture
-def client(run_folder: Path):
-    with TestClient(serve(run_folder, {"serve.beams": [10, 20, 30]})) as connected:
-        yield connected
+def ask(run_folder: Path) -> Iterator[Ask]:
+    with answering(serve(run_folder, {"serve.beams": [10, 20, 30]})) as asking:
+        yield asking
 
 
-def test_over_http(client: TestClient, prepared: Prepared) -> None:
-    answer = client.get("/recommend", params={"user": "u03", "k": 4}).json()
-    assert len(answer["items"]) == 4 and answer["beams"] == [10, 20, 30] and answer["synthetic_values"] is True
+def test_over_http(ask: Ask, prepared: Prepared) -> None:
+    status, answer = ask("GET", "/recommend?user=u03&k=4")
+    assert status == 200 and len(answer["items"]) == 4
+    assert answer["beams"] == [10, 20, 30] and answer["synthetic_values"] is True
     asked = {"user": "u03", "history": answer["items"], "k": 2, "placement": "feed"}
-    assert client.post("/recommend", json=asked).json()["origin"] == "search"
+    assert ask("POST", "/recommend", asked)[1]["origin"] == "search"
     best = answer["items"][0]
-    assert client.post("/items/delete", json={"items": [best]}).json() == {"items": 39, "version": 1}
-    assert best not in client.get("/recommend", params={"user": "u03", "k": 4}).json()["items"]
+    assert ask("POST", "/items/delete", {"items": [best]}) == (200, {"items": 39, "version": 1})
+    assert best not in ask("GET", "/recommend?user=u03&k=4")[1]["items"]
     table = prepared.split.items()
     assert table is not None
     row = table.filter(pl.col("item_id") == best).select("item_id", "title", "text").collect().row(0, named=True)
-    assert client.post("/items", json={"items": [row, {**row, "item_id": "new"}]}).json() == {"items": 41, "version": 2}
-    health = client.get("/health").json()
+    new = {"items": [row, {**row, "item_id": "new"}]}
+    assert ask("POST", "/items", new) == (200, {"items": 41, "version": 2})
+    health = ask("GET", "/health")[1]
     assert health["items"] == 41 and health["synthetic_values"] and health["values"] == "simulated"
-    page = client.get("/metrics").text
+    page = ask("GET", "/metrics")[1]
     for name in ("recascade_index_items 41.0", "recascade_cache_misses_total", "recascade_beam_scale 1.0"):
         assert name in page
 
@@ -361,10 +383,7 @@ def test_over_http(client: TestClient, prepared: Prepared) -> None:
         ("/items/delete", {"items": ["no such ad"]}, "Nothing was changed: Item 'no such ad'"),
     ],
 )
-def test_a_mistake_is_answered_with_a_sentence(
-    client: TestClient, path: str, content: dict[str, Any], sentence: str
-) -> None:
-    answer = client.post(path, json=content)
-    assert answer.status_code == 400
-    assert sentence in answer.json()["error"]
-    assert client.get("/health").json()["index_version"] == 0
+def test_a_mistake_is_answered_with_a_sentence(ask: Ask, path: str, content: dict[str, Any], sentence: str) -> None:
+    status, answer = ask("POST", path, content)
+    assert status == 400 and sentence in answer["error"]
+    assert ask("GET", "/health")[1]["index_version"] == 0

@@ -70,9 +70,7 @@ def fit(experiment: Experiment) -> GenerativeRetriever:
         results.append(_rank(module, ads, values, experiment))
     write_run(experiment.directory, settings, data, ids, buckets, values, model)
     _write_facts(experiment, model, values, results)
-    if torch.cuda.is_available() and experiment.trainer.accelerator in ("auto", "gpu", "cuda"):
-        module.to("cuda")
-    return module.retriever()
+    return _on_accelerator(module, experiment).retriever()
 
 
 def semantic_ids(settings: GR4ADConfig, experiment: Experiment) -> SemanticIds:
@@ -103,7 +101,9 @@ def _rank(module: GR4ADModule, ads: AdData, values: AdValues, experiment: Experi
     """The second stage: lists from the model as it is now, then steps on them."""
     settings: GR4ADConfig = experiment.config
     preference = settings.preference
-    lists = generate_lists(module.retriever(), ads, values, preference, settings.values, seed=experiment.seed)
+    lists = generate_lists(
+        _on_accelerator(module, experiment).retriever(), ads, values, preference, settings.values, seed=experiment.seed
+    )
     # Recall chose the first stage's weights; the second runs its steps to the end, whatever recall says.
     trainer = replace(
         experiment.trainer,
@@ -121,6 +121,13 @@ def _rank(module: GR4ADModule, ads: AdData, values: AdValues, experiment: Experi
     module.trainer_config = trainer
     data = ListData(ads, lists, module.model.history.item_codes.cpu(), trainer)
     return train(module, data, trainer, directory, experiment.seed)
+
+
+def _on_accelerator(module: GR4ADModule, experiment: Experiment) -> GR4ADModule:
+    """The module where it searches fastest; training leaves it on the CPU."""
+    if torch.cuda.is_available() and experiment.trainer.accelerator in ("auto", "gpu", "cuda"):
+        module.to("cuda")
+    return module
 
 
 def _load(model: LazyAR, path: Path) -> None:

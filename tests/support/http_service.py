@@ -1,0 +1,39 @@
+"""An application that answers on a port of this machine while a test asks it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+
+Ask = Callable[..., tuple[int, Any]]
+
+
+@contextmanager
+def answering(application: Any) -> Iterator[Ask]:
+    """Serve in a thread; gives ``ask(method, path, content) -> status, answer``."""
+    server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="critical", lifespan="on"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.005)
+    address = server.servers[0].sockets[0].getsockname()
+
+    def ask(method: str, path: str, content: Any = None) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection(*address, timeout=30)
+        connection.request(method, path, None if content is None else json.dumps(content))
+        response = connection.getresponse()
+        text = response.read().decode()
+        return response.status, json.loads(text) if text.startswith(("{", "[")) else text
+
+    try:
+        yield ask
+    finally:
+        server.should_exit = True
+        thread.join()
