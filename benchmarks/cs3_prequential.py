@@ -29,7 +29,15 @@ METRICS = ("auc", "gauc", "log_loss")
 WITHOUT = "without"
 
 # What each log is asked: a rating of at least 4; a click; or a purchase against one sampled impression.
+# Drawn in proportion to its popularity, the impression cannot be told from the purchase by popularity alone; drawn
+# uniformly, it can, and whatever tells how popular an item is looks good.
 PLANTED = {"stream.label": "click"}
+PURCHASES = {
+    "stream.negatives": 1,
+    "stream.label_delay": 1,
+    "stream.since": "2017-12-01",
+    "stream.batch": 1024,
+}
 STREAMS: dict[str, dict[str, Any]] = {
     "ml-100k": {"stream.label": "rating", "stream.positive_from": 4},
     "ml-1m": {
@@ -38,12 +46,8 @@ STREAMS: dict[str, dict[str, Any]] = {
         "stream.unknown_times": "drop",
         "stream.batch": 2048,
     },
-    "completejourney": {
-        "stream.negatives": 1,
-        "stream.label_delay": 1,
-        "stream.since": "2017-12-01",
-        "stream.batch": 1024,
-    },
+    "completejourney": PURCHASES | {"stream.negative_popularity": 1.0},
+    "completejourney-uniform": PURCHASES,
     "planted-dense": PLANTED,
     "planted-dense-drift": PLANTED,
     "planted-sparse": PLANTED,
@@ -89,7 +93,7 @@ def measure(cell: Cell, output: Path) -> None:
     from recascade_cs3.online import compose_online, run_online
 
     torch.set_num_threads(1)
-    dataset = _planted(cell, output) if cell.data.startswith("planted") else resolve(cell.data)
+    dataset = _planted(cell, output) if cell.data.startswith("planted") else resolve(cell.data.removesuffix("-uniform"))
     model = {f"model.{key}": value for key, value in KNOWN.get(cell.variant, {}).items()}
     overrides = model | STREAMS[cell.data] | CONTROLS.get(cell.variant, {})
     overrides |= {
