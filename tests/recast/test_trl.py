@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from recascade.errors import ConfigurationError, DataError
+from recascade_recast.adapters.anchors import put_id
 from recascade_recast.adapters.code_tokens import CodeTokens, padded_targets
-from recascade_recast.adapters.trl import BeamSearch, ReCastRollout, put_id, recast_reward
+from recascade_recast.adapters.trl import BeamSearch, ReCastRollout, recast_reward
 from recascade_recast.config import SignalConfig
 
 WORDS = ["<pad>", "<eos>", "<sid>", "buy", *(f"<{level}_{code}>" for level in "abc" for code in range(4))]
