@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from recascade.bench.config import compose
 from recascade.contracts.method import Experiment
 from recascade.data.encode import encode
@@ -13,7 +15,13 @@ from recascade.data.split import Split, make_split
 from recascade.data.split_config import SplitConfig
 from recascade.data.synthetic import markov_log
 from recascade.models.generative_retriever import GenerativeRetriever
+from recascade_gr4ad.ad_batches import AdData, event_worth
+from recascade_gr4ad.ad_values import AdValues, ad_values
+from recascade_gr4ad.build import beam_widths, build_decoder, codes_of
+from recascade_gr4ad.config import GR4ADConfig
+from recascade_gr4ad.fit import semantic_ids, value_buckets
 from recascade_gr4ad.method import METHOD
+from recascade_gr4ad.module import GR4ADModule
 
 SMALL = {
     "trainer.max_epochs": 2,
@@ -67,3 +75,22 @@ def fitted(prepared: Prepared, directory: Path, variant: str = "default", **over
     retriever = METHOD.run(experiment(prepared, directory, variant, **overrides))
     assert isinstance(retriever, GenerativeRetriever)
     return retriever
+
+
+def module_of(
+    prepared: Prepared, directory: Path, variant: str = "default", **overrides: Any
+) -> tuple[GR4ADModule, AdData, AdValues | None]:
+    """An untrained module and its batches, put together as ``fit`` does."""
+    given = experiment(prepared, directory, variant, **overrides)
+    settings: GR4ADConfig = given.config
+    ids = semantic_ids(settings, given)
+    values = ad_values(given.data, given.split, settings.values, given.seed)
+    buckets = value_buckets(settings, given.data, values)
+    torch.manual_seed(given.seed)
+    count = 0 if buckets is None else len(buckets)
+    model = build_decoder(settings, codes_of(ids, given.data.items), ids.sizes, count, given.data.user_features)
+    widths = beam_widths(settings, len(ids.sizes))
+    module = GR4ADModule(model, settings, given.data, given.trainer, widths, buckets=buckets)
+    worth = event_worth(given.data, values, buckets, settings.values)
+    ads = AdData(given.data, worth, given.trainer, max_length=settings.max_length, seed=1)
+    return module, ads, values
