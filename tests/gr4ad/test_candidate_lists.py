@@ -72,7 +72,9 @@ def test_the_second_stage_ranks_valuable_candidates_higher(lists, tmp_path: Path
     """A few steps of gradient descent on the lists alone raise the grade of what the policy likes best."""
     module, ads, _, made = lists
     state = {name: tensor.clone() for name, tensor in module.model.state_dict().items()}
-    module.config.preference = PreferenceConfig(objective=objective, imitation=0.0 if objective != "unified" else 0.1)
+    # The unified objective imitates by its nature; a great Z_max lets its ranking show.
+    shares = {"imitation": 1.0, "weight": 5.0} if objective == "unified" else {"imitation": 0.0}
+    module.config.preference = PreferenceConfig(objective=objective, **shares)
     batch = ListData(ads, made, module.model.history.item_codes, TrainerConfig()).batch(np.arange(70))
     module.model.eval()
     optimizer = torch.optim.Adam(module.model.parameters(), lr=3e-3)
