@@ -254,6 +254,11 @@ def test_over_http(ask: Ask, prepared: Prepared) -> None:
         assert name in page
 
 
+def test_every_ad_of_a_great_change_may_have_fields_of_its_own(ask: Ask) -> None:
+    plain = [{"item_id": f"new-{number}", "text": "brand 1"} for number in range(120)]
+    assert ask("POST", "/items", {"items": [*plain, {"item_id": "odd", "title": "Item i01"}]})[0] == 200
+
+
 @pytest.mark.parametrize(
     ("path", "content", "sentence"),
     [

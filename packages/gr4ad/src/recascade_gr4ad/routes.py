@@ -64,7 +64,8 @@ class Routes:
         names = [text(row, "item_id") for row in rows]
         try:
             fields = pl.DataFrame(
-                [{**row, VECTOR: None, "item_id": name} for row, name in zip(rows, names, strict=True)]
+                [{**row, VECTOR: None, "item_id": name} for row, name in zip(rows, names, strict=True)],
+                infer_schema_length=None,
             )
             snapshot = self._service.index.upsert(names, self._vectors(rows, fields), fields.drop(VECTOR))
         except (DataError, pl.exceptions.PolarsError, TypeError, ValueError) as error:
