@@ -110,7 +110,7 @@ class ReCastModule(L.LightningModule):
             begin = time.perf_counter()
             rows, answers = self.generate(batch)
             generated = time.perf_counter()
-            loss = self._update(rows, answers)
+            loss = self.update(rows, answers)
         self.tally.add_total("generated_answers", answers)
         self.tally.add_total("actor_answers", int(rows.count))
         self.tally.add_total("actor_tokens", rows.tokens)
@@ -189,7 +189,7 @@ class ReCastModule(L.LightningModule):
         replaced = torch.arange(codes.shape[1], device=codes.device) == made.slots[:, None]
         return made, torch.where(replaced[..., None], anchors[:, None], codes)
 
-    def _update(self, rows: ActorRows, answers: int) -> Tensor:
+    def update(self, rows: ActorRows, answers: int) -> Tensor:
         """Optimiser steps on the kept answers; the loss of the first."""
         optimizer: Any = self.optimizers()
         scheduler: Any = self.lr_schedulers()
