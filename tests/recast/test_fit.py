@@ -194,7 +194,31 @@ def test_a_fit_is_repeated_and_resumed_bit_by_bit(
         assert totals[0][name] == totals[1][name]
 
 
-def test_a_guard_stops_and_goes_back(data: EncodedSplit, split: Split, tmp_path: Path, supervised: Path) -> None:
+@pytest.mark.parametrize("variant", ("default", "repair-only"))
+def test_reinforcement_finds_what_supervised_training_had_not(
+    data: EncodedSplit, split: Split, tmp_path: Path, supervised: Path, variant: str
+) -> None:
+    """Three epochs on half of the users leave much to learn from the other half."""
+    given = experiment(
+        data,
+        split,
+        tmp_path / "run",
+        variant,
+        model__start=str(supervised),
+        model__ids=str(supervised.parent / "semantic_ids.parquet"),
+        model__update__steps=60,
+        model__update__learning_rate=0.003,
+        model__guard__every=60,
+        model__guard__users=80,
+    )
+    METHOD.run(given)
+    health = json.loads((tmp_path / "run" / "fit.json").read_text())["health"]
+    assert health["hit_rate"] > health["supervised"] + 0.1
+
+
+def test_a_guard_stops_and_goes_back(
+    data: EncodedSplit, split: Split, tmp_path: Path, supervised: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     given = experiment(
         data,
         split,
@@ -210,6 +234,8 @@ def test_a_guard_stops_and_goes_back(data: EncodedSplit, split: Split, tmp_path:
     health = json.loads((tmp_path / "run" / "fit.json").read_text())["health"]
     assert health["stopped_at_step"] == 3
     assert "of the supervised model" in health["warnings"][0]
+    printed = capsys.readouterr().out
+    assert "Step 3: hit rate" in printed and "The model is unwell" in printed
 
 
 def test_each_bound_has_its_complaint() -> None:

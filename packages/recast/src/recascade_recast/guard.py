@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,6 @@ from recascade_recast.module import ReCastModule
 
 HEALTHY = "healthy.safetensors"
 """The weights of the last good measurement."""
-
-_LOG = logging.getLogger("recascade.recast")
 
 # Named by the module's figures: key of the figure → (field of the bound, whether the bound is a least value).
 _BOUNDS = {
@@ -138,12 +135,12 @@ class HealthGuard(L.Callback):
         return self.validation.take_mean(pl_module)
 
     def _tell(self, trainer: L.Trainer, wrong: list[str]) -> None:
+        """One line per measurement, in the terminal or the run's log."""
         seen = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in self.latest.items())
-        line = f"step {trainer.global_step}: {seen} (supervised hit rate {self.supervised:.3f})"
-        _LOG.info(line)
+        trainer.print(f"Step {trainer.global_step}: {seen} (hit rate before: {self.supervised:.3f}).")
         if wrong:
             self.warnings.append(f"step {trainer.global_step}: {'; '.join(wrong)}")
-            _LOG.warning("The model is unwell at step %d: %s.", trainer.global_step, "; ".join(wrong))
+            trainer.print(f"The model is unwell: {'; '.join(wrong)}.")
 
     def _keep(self, pl_module: L.LightningModule) -> None:
         if self.settings.stop:
