@@ -22,6 +22,7 @@ from recascade_gr4ad.lazy_ar import LazyAR
 from recascade_gr4ad.module import GR4ADModule
 from recascade_gr4ad.rspo import ranks_of
 
+WEIGHTS = (1, 8, 30)
 OBJECTIVES = ("dpo", "grpo", "s-dpo", "rspo", "unified")
 
 
@@ -34,8 +35,10 @@ def reward_ndcg(log_probs: Tensor, grades: Tensor, mask: Tensor) -> Tensor:
 
 
 def objectives(laboratory: Laboratory) -> Iterable[Row]:
-    """E4: the second stage by objective, all from one checkpoint and on the same lists of 16. ``reward NDCG`` orders
-    lists of requests that no training list belongs to (each user's validation event) by the policy's probability."""
+    """E4: the second stage by objective and weight (×), all from one checkpoint and on the same lists of 16.
+    ``reward NDCG`` orders lists of requests that no training list belongs to (each user's validation event) by the
+    policy's probability. At equal weights RSPO moves the policy least, since its M lie well below 1: compare arms at
+    equal recall."""
     for seed in laboratory.seeds:
         first = laboratory.train("e3-+ behaviour weights", seed, {})
         folder = laboratory.directory("e3-+ behaviour weights", seed)
@@ -45,7 +48,11 @@ def objectives(laboratory: Laboratory) -> Iterable[Row]:
             "model.preference.start": str(folder / "weights.safetensors"),
             "model.ids": str(folder / "semantic_ids.parquet"),
         }
-        arms: dict[str, dict[str, Any]] = {name: {"model.preference.objective": name} for name in OBJECTIVES}
+        arms: dict[str, dict[str, Any]] = {
+            f"{name} × {weight}": {"model.preference.objective": name, "model.preference.weight": float(weight)}
+            for name in OBJECTIVES
+            for weight in WEIGHTS
+        }
         arms["rspo, M = 1"] = {"model.preference.objective": "rspo", "model.preference.weights": "uniform"}
         for name, overrides in arms.items():
             retriever = laboratory.train(f"e4-{name}", seed, {**start, **overrides})
