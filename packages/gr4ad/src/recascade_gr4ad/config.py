@@ -87,8 +87,8 @@ class PreferenceConfig:
         steps: of the optimiser; 1,500.
         batch: lists per step; 32.
         learning_rate: of Adam; 2e-4.
-        weight: of the ranking loss; 1. For ``unified`` Z_max. RSPO's M lie well below 1, so at equal weight it moves the
-            policy less than the others do: compare objectives at several weights.
+        weight: of the ranking loss; 1. For ``unified`` Z_max. RSPO's M lie well below 1, so at equal weight it moves
+            the policy less than the others do: compare objectives at several weights.
         imitation: of the VSL loss of the logged item beside it; 1. For ``unified`` w_0.
         beta: β; 1.
         threshold: δ of the reference gate, nats; 2.
