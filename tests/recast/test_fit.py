@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from recascade.data.synthetic import markov_log
 from recascade.errors import ConfigurationError, DataError
 from recascade.evaluation.config import EvaluationConfig
 from recascade.evaluation.evaluate import evaluate
+from recascade.training.generative import GenerativeModule
 from recascade_recast.config import GuardConfig
 from recascade_recast.guard import complaints
 from recascade_recast.method import METHOD, VARIANTS
+from recascade_recast.module import ReCastModule
 from recascade_recast.users import reinforced_users
 
 SMALL: dict[str, Any] = {
@@ -76,11 +79,11 @@ def experiment(data: EncodedSplit, split: Split, directory: Path, variant: str =
 
 @pytest.fixture(scope="module")
 def supervised(data: EncodedSplit, split: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The weights of a supervised run."""
+    """The folder of a supervised run with one seed."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("sft")
-    METHOD.run(experiment(data, split, folder, "sft"))
-    return folder / "weights.safetensors"
+    METHOD.run(experiment(data, split, folder / "seed-0", "sft"))
+    return folder
 
 
 def weights(retriever: Any) -> dict[str, torch.Tensor]:
@@ -103,19 +106,16 @@ def test_supervised_training_sees_no_event_of_those_to_be_reinforced(
     data: EncodedSplit, split: Split, tmp_path: Path, supervised: Path
 ) -> None:
     """Changed events of reinforced users leave the supervised weights as they are."""
-    from dataclasses import replace
-
     chosen = reinforced_users(len(data.users), 0.5, 0)
     assert chosen.sum() == round(len(data.users) / 2)
     items = np.asarray(data.events.items).copy()
     theirs = np.repeat(chosen, data.events.lengths)
     items[theirs] = np.roll(items[theirs], 3)
     changed = replace(data, events=replace(data.events, items=items))
-    ids = supervised.parent / "semantic_ids.parquet"
-    METHOD.run(experiment(changed, split, tmp_path / "run", "sft", model__ids=str(ids), trainer__patience=0,
-                          trainer__validate_every=0))  # fmt: skip
-    METHOD.run(experiment(data, split, tmp_path / "same", "sft", model__ids=str(ids), trainer__patience=0,
-                          trainer__validate_every=0))  # fmt: skip
+    ids = supervised / "seed-0" / "semantic_ids.parquet"
+    common = {"model__ids": str(ids), "trainer__patience": 0, "trainer__validate_every": 0}
+    METHOD.run(experiment(changed, split, tmp_path / "run", "sft", **common))
+    METHOD.run(experiment(data, split, tmp_path / "same", "sft", **common))
     one, other = (load_file(tmp_path / name / "weights.safetensors") for name in ("run", "same"))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -124,10 +124,9 @@ def test_supervised_training_sees_no_event_of_those_to_be_reinforced(
 def test_every_kind_of_second_stage_changes_the_model_and_serves_lists(
     data: EncodedSplit, split: Split, tmp_path: Path, supervised: Path, variant: str
 ) -> None:
-    ids = str(supervised.parent / "semantic_ids.parquet")
-    given = experiment(data, split, tmp_path / "run", variant, model__start=str(supervised), model__ids=ids)
+    given = experiment(data, split, tmp_path / "run", variant, model__start=str(supervised))
     retriever = METHOD.run(given)
-    before, after = load_file(supervised), weights(retriever)
+    before, after = load_file(supervised / "seed-0" / "weights.safetensors"), weights(retriever)
     assert any(not torch.equal(before[name], after[name]) for name in before)
     result = evaluate(retriever, data, "test", EvaluationConfig(cutoffs=[10], metrics=["hit_rate"]))
     assert np.isfinite(result.summary["hit_rate@10"])
@@ -151,9 +150,6 @@ def test_every_kind_of_second_stage_changes_the_model_and_serves_lists(
 def test_continuing_sees_the_prompts_that_reinforcement_sees(
     data: EncodedSplit, split: Split, tmp_path: Path, supervised: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recascade.training.generative import GenerativeModule
-    from recascade_recast.module import ReCastModule
-
     seen: dict[type, list[torch.Tensor]] = {}
     for kind in (GenerativeModule, ReCastModule):
         original = kind.training_step
@@ -163,9 +159,8 @@ def test_continuing_sees_the_prompts_that_reinforcement_sees(
             return original(self, batch, batch_idx)
 
         monkeypatch.setattr(kind, "training_step", spy)
-    ids = str(supervised.parent / "semantic_ids.parquet")
     for variant in ("default", "sft-continuation"):
-        given = experiment(data, split, tmp_path / variant, variant, model__start=str(supervised), model__ids=ids)
+        given = experiment(data, split, tmp_path / variant, variant, model__start=str(supervised))
         METHOD.run(given)
     continued, reinforced = seen[GenerativeModule], seen[ReCastModule]
     assert len(continued) == len(reinforced) == 6
@@ -177,7 +172,6 @@ def test_a_fit_is_repeated_and_resumed_bit_by_bit(
 ) -> None:
     common = {
         "model__start": str(supervised),
-        "model__ids": str(supervised.parent / "semantic_ids.parquet"),
         "model__rollout__search": "sample",
         "model__update__passes": 2,
         "model__signal__adaptive": 0.5,
@@ -205,7 +199,6 @@ def test_reinforcement_finds_what_supervised_training_had_not(
         tmp_path / "run",
         variant,
         model__start=str(supervised),
-        model__ids=str(supervised.parent / "semantic_ids.parquet"),
         model__update__steps=60,
         model__update__learning_rate=0.003,
         model__guard__every=60,
@@ -224,13 +217,15 @@ def test_a_guard_stops_and_goes_back(
         split,
         tmp_path / "run",
         model__start=str(supervised),
-        model__ids=str(supervised.parent / "semantic_ids.parquet"),
         model__update__learning_rate=0.5,
         model__guard__least_share=5.0,
         model__guard__stop=True,
     )
     retriever = METHOD.run(given)
-    assert all(torch.equal(value, weights(retriever)[name]) for name, value in load_file(supervised).items())
+    assert all(
+        torch.equal(value, weights(retriever)[name])
+        for name, value in load_file(supervised / "seed-0" / "weights.safetensors").items()
+    )
     health = json.loads((tmp_path / "run" / "fit.json").read_text())["health"]
     assert health["stopped_at_step"] == 3
     assert "of the supervised model" in health["warnings"][0]
@@ -253,8 +248,8 @@ def test_weights_of_another_model_are_refused(
 ) -> None:
     with pytest.raises(ConfigurationError, match="does not hold the weights of this generator"):
         METHOD.run(experiment(data, split, tmp_path / "a", model__start=str(supervised), model__generator__dimension=8))
-    with pytest.raises(DataError, match="There is no file"):
+    with pytest.raises(DataError, match=r"There is no weights\.safetensors in"):
         METHOD.run(experiment(data, split, tmp_path / "b", model__start=str(tmp_path / "nothing")))
     with pytest.raises(ConfigurationError, match="runs on one device"):
-        METHOD.run(experiment(data, split, tmp_path / "c", model__start=str(supervised), trainer__devices=2,
-                              model__ids=str(supervised.parent / "semantic_ids.parquet")))  # fmt: skip
+        several = {"model__start": str(supervised), "trainer__devices": 2}
+        METHOD.run(experiment(data, split, tmp_path / "c", **several))

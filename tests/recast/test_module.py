@@ -11,6 +11,7 @@ from small_generators import ITEMS, LENGTH, NAMES, SIZES, item_codes, prompts, s
 
 from recascade.errors import ConfigurationError, DataError, TrainingError
 from recascade.models.decoder_only import DecoderOnly
+from recascade.models.evaluation_mode import evaluation_mode
 from recascade.nn.prefix_trie import PrefixTrie
 from recascade.settings import compose_sections
 from recascade.training.config import TrainerConfig
@@ -67,11 +68,8 @@ def test_generation_does_not_depend_on_what_is_kept() -> None:
 def test_groups_are_generated_without_dropout_and_training_mode_comes_back() -> None:
     made = module()
     assert made.model.training
-    with torch.no_grad():
-        from recascade.models.evaluation_mode import evaluation_mode
-
-        with evaluation_mode(made.model):
-            first, second = (made.generate(prompts())[0].codes for _ in range(2))
+    with evaluation_mode(made.model):
+        first, second = (made.generate(prompts())[0].codes for _ in range(2))
     assert torch.equal(first, second) and made.model.training
 
 

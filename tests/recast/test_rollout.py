@@ -10,6 +10,7 @@ from recascade.errors import ConfigurationError
 from recascade.nn.beam_search import exhaustive_log_probs
 from recascade.nn.code_tree import CompleteTree
 from recascade.nn.prefix_trie import PrefixTrie
+from recascade_recast.actor import code_log_probs
 from recascade_recast.config import RolloutConfig
 from recascade_recast.rollout import roll_out, sample_ids
 from recascade_recast.targets import pick_anchors, target_ids
@@ -53,8 +54,6 @@ def test_a_forbidden_code_is_never_drawn_and_the_rest_share_its_probability() ->
     drawn = sample_ids(model, state, trie, 5_000, 1.0)[0]
     assert set(map(tuple, drawn.tolist())) == {(0, 0, 0), (1, 0, 0)}
     first = torch.tensor([[[0, 0, 0], [1, 0, 0]]])
-    from recascade_recast.actor import code_log_probs
-
     odds = code_log_probs(model, state, first)[0][0, :, 0].softmax(0)
     assert (drawn[:, 0] == 1).double().mean().item() == pytest.approx(odds[1].item(), abs=0.03)
 

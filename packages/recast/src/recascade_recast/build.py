@@ -19,6 +19,7 @@ from recascade.models.tiger import TIGER
 from recascade.tokenizers.semantic_ids import SemanticIds
 from recascade.tokenizers.semantic_ids_file import load_semantic_ids, save_semantic_ids
 from recascade.tokenizers.tokenize import tokenize
+from recascade.training.fit import WEIGHTS
 from recascade_recast.config import GeneratorConfig, ReCastConfig
 
 IDS = "semantic_ids.parquet"
@@ -61,13 +62,33 @@ def build_generator(settings: GeneratorConfig, codes: Tensor, sizes: Sequence[in
     )
 
 
-def semantic_ids(settings: ReCastConfig, experiment: Experiment) -> SemanticIds:
-    """The ids of the run: those it began with, the given file's, or new ones; kept in the run directory."""
+def start_folder(settings: ReCastConfig, seed: int) -> Path | None:
+    """The folder with the supervised weights that ``start`` names; None where it names nothing.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not settings.start:
+        return None
+    named = Path(settings.start).expanduser()
+    folders = [folder for folder in (named / f"seed-{seed}", named) if (folder / WEIGHTS).is_file()]
+    if not folders:
+        raise DataError(
+            f"There is no {WEIGHTS} in {named} or its seed-{seed}; set model.start to the folder of a supervised run, "
+            "as 'recascade run recast --variant sft' leaves it."
+        )
+    return folders[0]
+
+
+def semantic_ids(settings: ReCastConfig, experiment: Experiment, start: Path | None) -> SemanticIds:
+    """The ids of the run: those it began with, the given file's, the start's, or new ones; kept in its folder."""
     kept = experiment.directory / IDS
     if kept.exists():
         return load_semantic_ids(kept)
     if settings.ids:
         ids = load_semantic_ids(Path(settings.ids).expanduser())
+    elif start is not None:
+        ids = load_semantic_ids(start / IDS)
     else:
         ids = tokenize(experiment.data, experiment.split, settings.tokenizer, experiment.seed).ids
     save_semantic_ids(ids, kept)
@@ -87,21 +108,16 @@ def beam_widths(beams: Sequence[int], levels: int) -> tuple[int, ...]:
     return tuple(beams) * (levels if len(beams) == 1 else 1)
 
 
-def load_start(model: CodeGenerator, path: Path) -> None:
+def load_start(model: CodeGenerator, folder: Path) -> None:
     """Put the weights of a supervised run into the model.
 
     Raises:
-        DataError: there is no such file.
-        ConfigurationError: it holds the weights of another model.
+        ConfigurationError: they are the weights of another model.
     """
     try:
-        load_model(model, path)
-    except FileNotFoundError as error:
-        raise DataError(
-            f"There is no file {path}; set model.start to the weights.safetensors of a supervised run."
-        ) from error
+        load_model(model, folder / WEIGHTS)
     except (RuntimeError, SafetensorError) as error:
         raise ConfigurationError(
-            f"{path} does not hold the weights of this generator; start with the ids and the model.generator settings "
-            "of the run that wrote it."
+            f"{folder / WEIGHTS} does not hold the weights of this generator; start with the ids and the "
+            "model.generator settings of the run that wrote it."
         ) from error

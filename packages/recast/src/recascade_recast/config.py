@@ -259,12 +259,13 @@ class ReCastConfig:
     Attributes:
         stage: after supervised training ``reinforce``, ``continue`` supervised training on as many targets (a control),
             or ``none``.
-        start: ``weights.safetensors`` of a supervised run to start from; its ids and generator must be the same, and so
-            should its seed, which says who was kept for reinforcement. Empty trains it first.
+        start: folder of a supervised run of ReCast (variant ``sft``) to start from, or of one seed of it: its weights
+            and ids are taken, its generator must be the same, and seeds start from the same seed, which says who was
+            kept for reinforcement. Empty trains it first.
         reinforced_users: share of users kept out of supervised training, for the second stage; 0.5 (our choice).
         beams: kept after each level when serving; one number stands for all levels.
         sharing: items that share an id stand in its place in the order of ``popularity``, or ``split`` its probability.
-        ids: a file of ``recascade tokenize``; empty makes ids with ``tokenizer``.
+        ids: a file of ``recascade tokenize``; empty takes those of ``start``, or makes ids with ``tokenizer``.
         generator: the model.
         rollout: how groups are generated.
         signal: what is learnt from them.

@@ -21,7 +21,7 @@ from recascade.training.config import TrainerConfig
 from recascade.training.fit import FitResult
 from recascade.training.fit import fit as train
 from recascade.training.generative import GenerativeModule
-from recascade_recast.build import beam_widths, build_generator, load_start, semantic_ids
+from recascade_recast.build import beam_widths, build_generator, load_start, semantic_ids, start_folder
 from recascade_recast.config import ReCastConfig
 from recascade_recast.guard import HealthGuard
 from recascade_recast.module import ReCastModule
@@ -42,7 +42,8 @@ def fit(experiment: Experiment) -> GenerativeRetriever:
     """
     settings: ReCastConfig = experiment.config
     data = experiment.data
-    ids = semantic_ids(settings, experiment)
+    start = start_folder(settings, experiment.seed)
+    ids = semantic_ids(settings, experiment, start)
     torch.manual_seed(experiment.seed)
     codes = torch.from_numpy(ids.codes_for(data.items)).long()
     model = build_generator(settings.generator, codes, ids.sizes)
@@ -56,8 +57,8 @@ def fit(experiment: Experiment) -> GenerativeRetriever:
     )
     reinforced = reinforced_users(len(data.users), settings.reinforced_users, experiment.seed)
     results, facts = [], dict[str, Any]()
-    if settings.start:
-        load_start(model, Path(settings.start).expanduser())
+    if start is not None:
+        load_start(model, start)
     else:
         batches = _supervised_batches(model, experiment, ~reinforced)
         results.append(train(supervised, batches, experiment.trainer, experiment.directory, experiment.seed))
