@@ -182,6 +182,36 @@ def print_tables(output: Path, metric: str) -> None:
         )
 
 
+def print_differences(output: Path, metric: str) -> None:
+    """One row per backbone: the base's mean, and each variant's paired difference ± standard error (* p < 0.05)."""
+    runs: dict[tuple[str, str, str], dict[int, float]] = {}
+    for path in sorted(output.glob("*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        runs.setdefault((result["identity"], result["backbone"], result["variant"]), {})[result["seed"]] = result[
+            metric
+        ]
+    columns = ("user id", "backbone", "seeds", f"base {metric}", *VARIANTS[1:])
+    print("\n| " + " | ".join(columns) + " |\n" + "|-" * len(columns) + "|")
+    for identity, backbone in product(("with", WITHOUT), BACKBONES):
+        base = runs.get((identity, backbone, "base"), {})
+        cells = []
+        for variant in VARIANTS[1:]:
+            found = runs.get((identity, backbone, variant), {})
+            differences = [found[seed] - base[seed] for seed in sorted(found.keys() & base.keys())]
+            cells.append(_short_difference(differences))
+        if base:
+            print(
+                f"| {identity} | {backbone} | {len(base)} | {np.mean(list(base.values())):.4f} | {' | '.join(cells)} |"
+            )
+
+
+def _short_difference(differences: list[float]) -> str:
+    if len(differences) < 2:
+        return f"{differences[0]:+.4f}" if differences else ""
+    star = "*" if stats.ttest_1samp(differences, 0).pvalue < 0.05 else ""
+    return f"{np.mean(differences):+.4f} ± {stats.sem(differences):.4f}{star}"
+
+
 def _order(entry: tuple[tuple[str, str, str], Any]) -> tuple[Any, ...]:
     (identity, backbone, variant), _ = entry
     known = [*VARIANTS, *CONTROLS]
@@ -211,6 +241,7 @@ def main() -> None:
     parser.add_argument("--controls", action="store_true", help="also the controls, on DSSM")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="print what is there, compute nothing")
+    parser.add_argument("--metric", choices=METRICS, default="auc", help="of the differences")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     cells = [
@@ -232,7 +263,8 @@ def main() -> None:
             for number, (cell, done) in enumerate(zip(missing, waiting, strict=True), 1):
                 done.get()
                 print(f"{number} of {len(missing)}: {cell.name}", flush=True)
-    print_tables(arguments.output, "auc")
+    print_tables(arguments.output, arguments.metric)
+    print_differences(arguments.output, arguments.metric)
 
 
 if __name__ == "__main__":
