@@ -25,8 +25,8 @@ from recascade.errors import ConfigurationError, DataError
 from recascade.evaluation.config import EvaluationConfig
 from recascade.evaluation.evaluate import evaluate
 from recascade.training.generative import GenerativeModule
-from recascade_recast.config import GuardConfig
 from recascade_recast.guard import complaints
+from recascade_recast.guard_config import GuardConfig
 from recascade_recast.method import METHOD, VARIANTS
 from recascade_recast.module import ReCastModule
 from recascade_recast.users import reinforced_users

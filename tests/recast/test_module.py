@@ -16,6 +16,7 @@ from recascade.nn.prefix_trie import PrefixTrie
 from recascade.settings import compose_sections
 from recascade.training.config import TrainerConfig
 from recascade_recast import reward
+from recascade_recast.actor import code_log_probs
 from recascade_recast.config import ReCastConfig
 from recascade_recast.method import VARIANTS
 from recascade_recast.module import ReCastModule
@@ -27,7 +28,7 @@ def settings(variant: str = "default", **overrides: Any) -> ReCastConfig:
 
 
 def module(variant: str = "default", name: str = "decoder-only", **overrides: Any) -> ReCastModule:
-    model = small_generator(name, dtype=torch.float32)
+    model = small_generator(name, dtype=torch.float32).eval()
     return ReCastModule(model, item_codes(), settings(variant, **overrides), TrainerConfig(learning_rate=1e-3))
 
 
@@ -67,7 +68,7 @@ def test_generation_does_not_depend_on_what_is_kept() -> None:
 
 def test_groups_are_generated_without_dropout_and_training_mode_comes_back() -> None:
     made = module()
-    assert made.model.training
+    made.model.train()
     with evaluation_mode(made.model):
         first, second = (made.generate(prompts())[0].codes for _ in range(2))
     assert torch.equal(first, second) and made.model.training
@@ -87,6 +88,17 @@ def test_always_gt_puts_the_target_into_the_last_place() -> None:
     rows, _ = module("always-gt").generate(prompts())
     assert torch.equal(rows.codes[:, -1], hits())
     assert (rows.advantages[:, -1] > 0).all()
+
+
+def test_the_printed_denominator_counts_all_that_was_generated() -> None:
+    gradients = {}
+    for denominator in ("active", "group"):
+        made = module(update__denominator=denominator, update__divergence=0.0)
+        rows, answers = made.generate(prompts())
+        log_probs, _ = code_log_probs(made.generator, made.generator.encode(rows.context), rows.codes)
+        loss = made._loss(rows, log_probs, log_probs.detach(), None, answers)
+        (gradients[denominator],) = torch.autograd.grad(loss, made.model.output.table)
+    torch.testing.assert_close(gradients["active"] * (12 / 48), gradients["group"])
 
 
 def test_figures_count_what_was_done() -> None:

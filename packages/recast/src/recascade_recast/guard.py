@@ -16,7 +16,7 @@ from recascade.files import write_atomically
 from recascade.models.generative_retriever import GenerativeRetriever
 from recascade.training.retrieval_validation import RetrievalValidation
 from recascade.training.selection import trained_model
-from recascade_recast.config import GuardConfig
+from recascade_recast.guard_config import GuardConfig
 from recascade_recast.module import ReCastModule
 
 HEALTHY = "healthy.safetensors"
