@@ -30,7 +30,7 @@ def probe(learner: OnlineLearner, batch: EventBatch) -> dict[str, Any]:
     Returns:
         ``offset``, ``positives``, ``candidates``, ``recall@10``, ``recall@50``, ``recall@100``, ``ndcg@10`` (one target
         per event) and, where a ranker learns too, ``kendall_tau``: its agreement with the towers on the same
-        candidates, drawn at random, as a mean over the positives' users.
+        candidates, drawn at random with replacement, as a mean over the positives' users.
     """
     candidates = learner.tables.item_positives.nonzero()[:, 0]
     liked = batch.labels > 0
@@ -50,8 +50,7 @@ def probe(learner: OnlineLearner, batch: EventBatch) -> dict[str, Any]:
     facts["ndcg@10"] = float(gains.mean())
     if learner.module.ranker is not None:
         random = np.random.default_rng((learner.seed, batch.offset))
-        count = min(AGREEMENT_CANDIDATES, len(candidates))
-        drawn = torch.from_numpy(random.random((len(users), len(candidates))).argpartition(count - 1, 1)[:, :count])
+        drawn = torch.from_numpy(random.integers(len(candidates), size=(len(users), AGREEMENT_CANDIDATES)))
         ranked = learner.module.ranker.score(context, candidates[drawn])
         facts["kendall_tau"] = kendall_tau(scores.gather(1, drawn).numpy(), ranked.numpy())
     return facts
