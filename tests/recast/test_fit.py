@@ -183,6 +183,9 @@ def test_a_fit_is_repeated_and_resumed_bit_by_bit(
     for name in whole:
         assert torch.equal(whole[name], again[name]), name
         assert torch.equal(whole[name], parts[name]), name
+    # The second pass on the same answers compares itself with the policy that wrote them.
+    curves = pl.read_csv(tmp_path / "whole" / "reinforced" / "curves.csv")
+    assert curves.filter(pl.col("name") == "old_divergence")["value"].abs().min() > 0
     totals = [json.loads((tmp_path / kind / "fit.json").read_text())["reinforcement"] for kind in ("whole", "parts")]
     for name in ("generated_answers", "actor_tokens"):
         assert totals[0][name] == totals[1][name]

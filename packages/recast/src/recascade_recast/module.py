@@ -204,7 +204,7 @@ class ReCastModule(L.LightningModule):
                 old = log_probs.detach() if old is None else old
                 loss = self._loss(rows, log_probs, old, reference, answers)
                 self.manual_backward(loss)
-                norm = self._clip(optimizer)
+                norm = self._clip()
                 losses.append(loss.detach())
                 if number == 0:
                     self._note(rows, log_probs.detach(), entropies, reference, norm)
@@ -239,7 +239,7 @@ class ReCastModule(L.LightningModule):
         self.tally.add_total("reference_seconds", time.perf_counter() - begin)
         return found
 
-    def _clip(self, optimizer: Any) -> Tensor:
+    def _clip(self) -> Tensor:
         """Clip the gradient; its norm before."""
         limit = self.config.update.gradient_clip or torch.inf
         return nn.utils.clip_grad_norm_(self.model.parameters(), limit)
