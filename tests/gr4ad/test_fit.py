@@ -20,9 +20,9 @@ from recascade.errors import ConfigurationError, DataError
 from recascade.evaluation.config import EvaluationConfig
 from recascade.evaluation.evaluate import evaluate
 from recascade.evaluation.requests import requests
+from recascade.models.beam_widths import beam_widths
 from recascade.models.popularity import Popularity
 from recascade.training.config import TrainerConfig
-from recascade_gr4ad.build import beam_widths
 from recascade_gr4ad.config import GR4ADConfig, PreferenceConfig, ValuesConfig
 from recascade_gr4ad.lazy_ar import decoding_work
 from recascade_gr4ad.method import METHOD, VARIANTS
@@ -201,5 +201,5 @@ def test_impossible_settings_are_sentences(overrides: dict[str, object], sentenc
 
 def test_beams_must_fit_the_ids() -> None:
     with pytest.raises(ConfigurationError, match="2 widths, but the ids have 3 codes"):
-        beam_widths(GR4ADConfig(beams=[5, 5]), 3)
-    assert beam_widths(GR4ADConfig(beams=[7]), 3) == (7, 7, 7)
+        beam_widths(GR4ADConfig(beams=[5, 5]).beams, 3)
+    assert beam_widths(GR4ADConfig(beams=[7]).beams, 3) == (7, 7, 7)

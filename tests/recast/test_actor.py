@@ -7,7 +7,7 @@ import torch
 from small_generators import NAMES, SIZES, item_codes, prompts, small_generator
 
 from recascade.models.code_generator import CodeGenerator
-from recascade_recast.actor import code_log_probs, gather_rows, requests_at
+from recascade_recast.actor import code_log_probs, gather_rows
 from recascade_recast.config import UpdateConfig
 from recascade_recast.objective import Clipping, divergence, policy_loss
 
@@ -127,7 +127,7 @@ def test_groups_of_different_width_keep_their_answers_and_no_others() -> None:
 
 def test_requests_keep_their_own_events() -> None:
     context = prompts(PROMPTS).context
-    chosen = requests_at(context, torch.tensor([3, 3, 0]))
+    chosen = context.take(torch.tensor([3, 3, 0]))
     for place, row in enumerate((3, 3, 0)):
         one, other = chosen.between(place, place + 1), context.between(row, row + 1)
         assert torch.equal(one.items, other.items) and torch.equal(one.users, other.users)

@@ -14,10 +14,11 @@ from recascade.data.encoded import EncodedSplit
 from recascade.data.split import Split, make_split
 from recascade.data.split_config import SplitConfig
 from recascade.data.synthetic import markov_log
+from recascade.models.beam_widths import beam_widths
 from recascade.models.generative_retriever import GenerativeRetriever
 from recascade_gr4ad.ad_batches import AdData, event_worth
 from recascade_gr4ad.ad_values import AdValues, ad_values
-from recascade_gr4ad.build import beam_widths, build_decoder, codes_of
+from recascade_gr4ad.build import build_decoder, codes_of
 from recascade_gr4ad.config import GR4ADConfig
 from recascade_gr4ad.fit import semantic_ids, value_buckets
 from recascade_gr4ad.method import METHOD
@@ -89,7 +90,7 @@ def module_of(
     torch.manual_seed(given.seed)
     count = 0 if buckets is None else len(buckets)
     model = build_decoder(settings, codes_of(ids, given.data.items), ids.sizes, count, given.data.user_features)
-    widths = beam_widths(settings, len(ids.sizes))
+    widths = beam_widths(settings.beams, len(ids.sizes))
     module = GR4ADModule(model, settings, given.data, given.trainer, widths, buckets=buckets)
     worth = event_worth(given.data, values, buckets, settings.values)
     ads = AdData(given.data, worth, given.trainer, max_length=settings.max_length, seed=1)

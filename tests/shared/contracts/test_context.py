@@ -39,3 +39,14 @@ def test_between_takes_whole_requests(histories: list[list[int]], data: st.DataO
     assert context.users.tolist() == list(range(start, stop))
     assert context.now is not None and context.now.tolist() == list(range(start + 100, stop + 100))
     assert context.rows.tolist() == [b for b, history in enumerate(histories[start:stop]) for _ in history]
+
+
+@given(Histories, st.data())
+def test_taken_requests_keep_their_own_events_in_order(histories: list[list[int]], data: st.DataObject) -> None:
+    places = st.integers(0, len(histories) - 1) if histories else st.nothing()
+    rows = data.draw(st.lists(places, max_size=8)) if histories else []
+    taken = packed(histories).take(torch.tensor(rows, dtype=torch.int64))
+    assert unpacked(taken) == [histories[row] for row in rows]
+    assert taken.users.tolist() == rows
+    assert taken.now is not None
+    assert taken.now.tolist() == [row + 100 for row in rows]

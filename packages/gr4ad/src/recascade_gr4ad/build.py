@@ -1,4 +1,4 @@
-"""From a configuration to a decoder and its beams."""
+"""From a configuration to a decoder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
-from recascade.errors import ConfigurationError
 from recascade.models.history_tokens import Reading
 from recascade_gr4ad.config import GR4ADConfig
 from recascade_gr4ad.lazy_ar import Fusion, LazyAR
@@ -54,20 +53,6 @@ def build_decoder(
         user_buckets=settings.user_buckets,
         user_features=user_features if settings.user_features else None,
     )
-
-
-def beam_widths(settings: GR4ADConfig, levels: int) -> tuple[int, ...]:
-    """One beam width per level.
-
-    Raises:
-        ConfigurationError: neither one width for all levels nor one for each.
-    """
-    beams = settings.beams
-    if len(beams) not in (1, levels):
-        raise ConfigurationError(
-            f"model.beams has {len(beams)} widths, but the ids have {levels} codes; give one width or {levels}."
-        )
-    return tuple(beams) * (levels if len(beams) == 1 else 1)
 
 
 def codes_of(ids: SemanticIds, items: Vocabulary) -> Tensor:

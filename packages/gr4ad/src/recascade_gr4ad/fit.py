@@ -16,20 +16,21 @@ from recascade.data.encoded import EncodedSplit
 from recascade.data.events import ranges
 from recascade.errors import ConfigurationError, DataError
 from recascade.files import write_json
+from recascade.models.beam_widths import beam_widths
 from recascade.models.generative_retriever import GenerativeRetriever
+from recascade.tokenizers.run_ids import ids_of_run
 from recascade.tokenizers.semantic_ids import SemanticIds
-from recascade.tokenizers.semantic_ids_file import load_semantic_ids, save_semantic_ids
 from recascade.tokenizers.tokenize import tokenize
 from recascade.training.fit import FitResult
 from recascade.training.fit import fit as train
 from recascade_gr4ad.ad_batches import AdData, event_worth
 from recascade_gr4ad.ad_values import AdValues, ad_values
-from recascade_gr4ad.build import beam_widths, build_decoder, codes_of
+from recascade_gr4ad.build import build_decoder, codes_of
 from recascade_gr4ad.candidate_lists import ListData, generate_lists
 from recascade_gr4ad.config import GR4ADConfig
 from recascade_gr4ad.lazy_ar import LazyAR
 from recascade_gr4ad.module import GR4ADModule
-from recascade_gr4ad.run_folder import IDS, PREFERENCE_FOLDER, TEXT_ENCODER, write_run
+from recascade_gr4ad.run_folder import PREFERENCE_FOLDER, TEXT_ENCODER, write_run
 from recascade_gr4ad.value_buckets import ValueBuckets
 
 
@@ -55,7 +56,7 @@ def fit(experiment: Experiment) -> GenerativeRetriever:
         settings,
         data,
         experiment.trainer,
-        beam_widths(settings, len(ids.sizes)),
+        beam_widths(settings.beams, len(ids.sizes)),
         buckets=buckets,
         exclude_seen=experiment.exclude_seen,
     )
@@ -74,19 +75,15 @@ def fit(experiment: Experiment) -> GenerativeRetriever:
 
 
 def semantic_ids(settings: GR4ADConfig, experiment: Experiment) -> SemanticIds:
-    """The ids of the run: those it began with, the given file's, or new ones; kept in the run directory."""
-    kept = experiment.directory / IDS
-    if kept.exists():
-        return load_semantic_ids(kept)
-    if settings.ids:
-        ids = load_semantic_ids(Path(settings.ids).expanduser())
-    else:
+    """The ids of the run; new ones come with the encoder that new ads' words will need."""
+
+    def make() -> SemanticIds:
         made = tokenize(experiment.data, experiment.split, settings.tokenizer, experiment.seed)
-        ids = made.ids
         if made.content.encoder is not None:
             made.content.encoder.save(experiment.directory / TEXT_ENCODER)
-    save_semantic_ids(ids, kept)
-    return ids
+        return made.ids
+
+    return ids_of_run(experiment.directory, settings.ids, make)
 
 
 def value_buckets(settings: GR4ADConfig, data: EncodedSplit, values: AdValues | None) -> ValueBuckets | None:

@@ -16,6 +16,7 @@ from recascade.data.vocabulary import Vocabulary
 from recascade.errors import DataError
 from recascade.files import read_json, write_atomically, write_folder_atomically, write_json
 from recascade.settings import compose_sections, flatten
+from recascade.tokenizers.run_ids import IDS_FILE
 from recascade.tokenizers.semantic_ids import SemanticIds
 from recascade.tokenizers.semantic_ids_file import load_semantic_ids, require_signature, signature
 from recascade_gr4ad.build import build_decoder, codes_of
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from recascade.data.encoded import EncodedSplit
     from recascade_gr4ad.ad_values import AdValues
 
-IDS = "semantic_ids.parquet"
 TEXT_ENCODER = "text_encoder.parquet"
 PREFERENCE_FOLDER = "preference"
 _FACTS = "served.json"
@@ -121,8 +121,8 @@ def read_run(directory: Path) -> ServedRun:
         )
     facts: dict[str, Any] = read_json(directory / _FACTS)
     settings: GR4ADConfig = compose_sections({"model": GR4ADConfig}, flatten({"model": facts["model"]}))["model"]
-    ids = load_semantic_ids(directory / IDS)
-    require_signature(ids, facts["ids"], directory / IDS)
+    ids = load_semantic_ids(directory / IDS_FILE)
+    require_signature(ids, facts["ids"], directory / IDS_FILE)
     items = pl.read_parquet(directory / _ITEMS)
     # A table made for a larger catalogue holds items that the model has no number for.
     ids.delete(sorted(set(ids.item_ids) - set(items["item_id"])))

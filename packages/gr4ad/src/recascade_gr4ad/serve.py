@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from recascade.errors import ConfigurationError
+from recascade.models.beam_widths import beam_widths
 from recascade.models.generative_retriever import GenerativeRetriever, Sharing
 from recascade.serving.http import application
 from recascade.serving.metrics import Metrics
@@ -20,7 +21,6 @@ from recascade.settings import compose_sections
 from recascade.tokenizers.content import completed
 from recascade.tokenizers.text_encoder import TextEncoder
 from recascade_gr4ad.beam_serving import BeamController
-from recascade_gr4ad.build import beam_widths
 from recascade_gr4ad.live_index import LiveIndex
 from recascade_gr4ad.result_cache import ResultCache
 from recascade_gr4ad.routes import ContentEncoder, Routes
@@ -69,7 +69,7 @@ def service_of(run: ServedRun, config: ServeConfig) -> GR4ADService:
         run.model,
         run.model.history.item_codes,
         torch.from_numpy(run.popularity.copy()),
-        beam_widths(settings, len(run.ids.sizes)),
+        beam_widths(settings.beams, len(run.ids.sizes)),
         sharing=cast(Sharing, run.settings.sharing),
         rescore=ValueReranker(run.model, run.buckets, gamma) if gamma and run.buckets is not None else None,
     )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from recascade.contracts.context import Context
 from recascade.contracts.generator import Beams, Generator
@@ -60,7 +59,7 @@ def gather_rows(
         chosen = codes[rows, places][:, None]
         mask = torch.ones_like(rows, dtype=torch.bool)[:, None]
         return ActorRows(
-            requests_at(context, rows), chosen, mask, advantages[rows, places][:, None], repaired.index_select(0, rows)
+            context.take(rows), chosen, mask, advantages[rows, places][:, None], repaired.index_select(0, rows)
         )
     rows = kept.any(1).nonzero()[:, 0]
     width = int(kept.sum(1).max()) if len(rows) else 0
@@ -69,23 +68,7 @@ def gather_rows(
     mask = kept[rows].gather(1, places)
     chosen = codes[rows].gather(1, places[..., None].expand(-1, -1, codes.shape[2]))
     values = advantages[rows].gather(1, places) * mask
-    return ActorRows(requests_at(context, rows), chosen, mask, values, repaired[rows])
-
-
-def requests_at(context: Context, rows: Tensor) -> Context:
-    """The given requests (int64 ``[R]``, repetitions allowed), in that order."""
-    lengths = context.lengths[rows]
-    offsets = pad(lengths.cumsum(0), (1, 0))
-    shift = torch.repeat_interleave(context.offsets[rows] - offsets[:-1], lengths)
-    events = torch.arange(int(offsets[-1]), device=rows.device) + shift
-    return replace(
-        context,
-        users=context.users[rows],
-        items=context.items[events],
-        timestamps=context.timestamps[events],
-        offsets=offsets,
-        now=None if context.now is None else context.now[rows],
-    )
+    return ActorRows(context.take(rows), chosen, mask, values, repaired[rows])
 
 
 def code_log_probs(generator: Generator[Any], state: Any, codes: Tensor) -> tuple[Tensor, Tensor]:

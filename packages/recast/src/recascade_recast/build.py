@@ -1,4 +1,4 @@
-"""From settings to a generator, its ids and its beams."""
+"""From settings to a generator and its ids."""
 
 from __future__ import annotations
 
@@ -16,14 +16,11 @@ from recascade.models.code_generator import CodeGenerator
 from recascade.models.decoder_only import DecoderOnly
 from recascade.models.history_tokens import Reading
 from recascade.models.tiger import TIGER
+from recascade.tokenizers.run_ids import IDS_FILE, ids_of_run
 from recascade.tokenizers.semantic_ids import SemanticIds
-from recascade.tokenizers.semantic_ids_file import load_semantic_ids, save_semantic_ids
 from recascade.tokenizers.tokenize import tokenize
 from recascade.training.fit import WEIGHTS
 from recascade_recast.config import GeneratorConfig, ReCastConfig
-
-IDS = "semantic_ids.parquet"
-"""The ids that a model was trained with, in its run directory."""
 
 
 def build_generator(settings: GeneratorConfig, codes: Tensor, sizes: Sequence[int]) -> CodeGenerator:
@@ -81,31 +78,13 @@ def start_folder(settings: ReCastConfig, seed: int) -> Path | None:
 
 
 def semantic_ids(settings: ReCastConfig, experiment: Experiment, start: Path | None) -> SemanticIds:
-    """The ids of the run: those it began with, the given file's, the start's, or new ones; kept in its folder."""
-    kept = experiment.directory / IDS
-    if kept.exists():
-        return load_semantic_ids(kept)
-    if settings.ids:
-        ids = load_semantic_ids(Path(settings.ids).expanduser())
-    elif start is not None:
-        ids = load_semantic_ids(start / IDS)
-    else:
-        ids = tokenize(experiment.data, experiment.split, settings.tokenizer, experiment.seed).ids
-    save_semantic_ids(ids, kept)
-    return ids
+    """The ids of the run; without a given file, those of the supervised run that it starts from."""
 
+    def make() -> SemanticIds:
+        return tokenize(experiment.data, experiment.split, settings.tokenizer, experiment.seed).ids
 
-def beam_widths(beams: Sequence[int], levels: int) -> tuple[int, ...]:
-    """One beam width per level.
-
-    Raises:
-        ConfigurationError: neither one width for all levels nor one for each.
-    """
-    if len(beams) not in (1, levels):
-        raise ConfigurationError(
-            f"model.beams has {len(beams)} widths, but the ids have {levels} codes; give one width or {levels}."
-        )
-    return tuple(beams) * (levels if len(beams) == 1 else 1)
+    started = None if start is None else start / IDS_FILE
+    return ids_of_run(experiment.directory, settings.ids or started, make)
 
 
 def load_start(model: CodeGenerator, folder: Path) -> None:

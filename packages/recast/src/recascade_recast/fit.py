@@ -15,13 +15,14 @@ from recascade.data.next_item import NextItemData
 from recascade.data.prefixes import PrefixData
 from recascade.errors import ConfigurationError
 from recascade.files import write_json
+from recascade.models.beam_widths import beam_widths
 from recascade.models.code_generator import CodeGenerator
 from recascade.models.generative_retriever import GenerativeRetriever, Sharing
 from recascade.training.config import TrainerConfig
 from recascade.training.fit import FitResult
 from recascade.training.fit import fit as train
 from recascade.training.generative import GenerativeModule
-from recascade_recast.build import beam_widths, build_generator, load_start, semantic_ids, start_folder
+from recascade_recast.build import build_generator, load_start, semantic_ids, start_folder
 from recascade_recast.config import ReCastConfig
 from recascade_recast.guard import HealthGuard
 from recascade_recast.module import ReCastModule

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -12,21 +11,18 @@ from recascade.baselines.generative_config import DecoderOnlyConfig, TIGERConfig
 from recascade.contracts.method import FIT_FILE, Experiment
 from recascade.data.next_item import NextItemData
 from recascade.data.prefixes import PrefixData
-from recascade.errors import ConfigurationError
 from recascade.files import write_json
+from recascade.models.beam_widths import beam_widths
 from recascade.models.code_generator import CodeGenerator
 from recascade.models.decoder_only import DecoderOnly
 from recascade.models.generative_retriever import GenerativeRetriever, Sharing
 from recascade.models.history_tokens import Reading
 from recascade.models.tiger import TIGER
+from recascade.tokenizers.run_ids import ids_of_run
 from recascade.tokenizers.semantic_ids import SemanticIds
-from recascade.tokenizers.semantic_ids_file import load_semantic_ids, save_semantic_ids
 from recascade.tokenizers.tokenize import tokenize
 from recascade.training.fit import fit
 from recascade.training.generative import GenerativeModule
-
-IDS = "semantic_ids.parquet"
-"""The ids that a model was trained with, in its run directory."""
 
 
 def fit_tiger(experiment: Experiment) -> GenerativeRetriever:
@@ -74,31 +70,19 @@ def fit_decoder_only(experiment: Experiment) -> GenerativeRetriever:
 
 
 def _semantic_ids(settings: TIGERConfig | DecoderOnlyConfig, experiment: Experiment) -> SemanticIds:
-    """The ids of the run: those it began with, the given file's, or new ones; kept in the run directory."""
-    kept = experiment.directory / IDS
-    if kept.exists():
-        return load_semantic_ids(kept)
-    if settings.ids:
-        ids = load_semantic_ids(Path(settings.ids).expanduser())
-    else:
-        ids = tokenize(experiment.data, experiment.split, settings.tokenizer, experiment.seed).ids
-    save_semantic_ids(ids, kept)
-    return ids
+    def make() -> SemanticIds:
+        return tokenize(experiment.data, experiment.split, settings.tokenizer, experiment.seed).ids
+
+    return ids_of_run(experiment.directory, settings.ids, make)
 
 
 def _train(model: CodeGenerator, beams: Sequence[int], sharing: str, experiment: Experiment) -> GenerativeRetriever:
     """Train on the next items' ids, leave the facts of the training in the run directory, serve the best weights."""
-    levels = len(model.sizes)
-    if len(beams) not in (1, levels):
-        raise ConfigurationError(
-            f"model.beams has {len(beams)} widths, but the ids have {levels} codes; give one width or {levels}."
-        )
-    widths = tuple(beams) * (levels if len(beams) == 1 else 1)
     module = GenerativeModule(
         model,
         experiment.data,
         experiment.trainer,
-        widths,
+        beam_widths(beams, len(model.sizes)),
         sharing=cast(Sharing, sharing),
         exclude_seen=experiment.exclude_seen,
     )

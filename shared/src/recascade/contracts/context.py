@@ -69,6 +69,16 @@ class Context:
             now=None if self.now is None else self.now[start:stop],
         )
 
+    def take(self, rows: Tensor) -> Context:
+        """The given requests (int64 ``[R]``, repetitions allowed), in that order."""
+        lengths = self.lengths[rows]
+        offsets = torch.zeros(len(rows) + 1, dtype=torch.int64, device=rows.device)
+        torch.cumsum(lengths, 0, out=offsets[1:])
+        shift = torch.repeat_interleave(self.offsets[rows] - offsets[:-1], lengths)
+        events = torch.arange(len(shift), device=rows.device) + shift
+        now = None if self.now is None else self.now[rows]
+        return Context(self.users[rows], self.items[events], self.timestamps[events], offsets, now)
+
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Context:
         """The same requests on another device."""
 

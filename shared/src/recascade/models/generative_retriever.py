@@ -89,7 +89,7 @@ class GenerativeRetriever:
         order = torch.argsort(lengths, stable=True)[len(unknown) :]
         for start in range(0, len(order) if trie is not None else 0, self.batch):
             rows = order[start : start + self.batch]
-            chosen = _requests(context, rows)
+            chosen = context.take(rows)
             spare = int(chosen.lengths.max()) if exclude_seen else 0
             found = self._search(chosen, cast(PrefixTrie, trie), k + spare)
             items[rows], scores[rows] = self._lists(found, cast(PrefixTrie, trie), k, chosen if exclude_seen else None)
@@ -160,13 +160,3 @@ class GenerativeRetriever:
         listed[rows[kept], column[kept]] = items[kept]
         listed_scores[rows[kept], column[kept]] = scores[kept]
         return listed, listed_scores
-
-
-def _requests(context: Context, rows: Tensor) -> Context:
-    """The given requests (int64 ``[b]``) alone, in that order."""
-    lengths = context.lengths[rows]
-    offsets = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
-    shift = torch.repeat_interleave(context.offsets[rows] - offsets[:-1], lengths)
-    events = torch.arange(int(offsets[-1]), device=rows.device) + shift
-    now = None if context.now is None else context.now[rows]
-    return Context(context.users[rows], context.items[events], context.timestamps[events], offsets, now)

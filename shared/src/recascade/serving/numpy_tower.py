@@ -130,7 +130,7 @@ def _unchanged(inputs: Vector) -> Vector:
 
 def _normalize(inputs: Vector, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: None = None) -> Vector:
     if p != 2.0:
-        raise NotImplementedError(f"a norm of order {p}")
+        raise ValueError(f"only norms of order 2 are rewritten, not of order {p}")
     return inputs / max(math.sqrt(inputs.dot(inputs)), eps)
 
 
