@@ -111,6 +111,7 @@ def measure(cell: Cell, output: Path) -> None:
     shutil.rmtree(folder)
     kept = {
         **asdict(cell),
+        "stream": STREAMS[cell.data],
         "synthetic": result["data"]["synthetic"],
         "sampled_negatives": result["data"]["sampled_negatives"],
         **{name: result["prequential"][name] for name in ("events", "positives_share", *METRICS)},
@@ -154,6 +155,14 @@ def _second_half(probes: list[dict[str, Any]]) -> dict[str, float]:
         name: float(np.average([p[name] for p in late], weights=[p["positives"] for p in late]))
         for name in sorted(names)
     }
+
+
+def refuse_other_streams(data: str, output: Path) -> None:
+    """Stop where a finished cell was measured on another stream: one table must not mix two tests."""
+    for path in sorted(output.glob("*.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if (found["data"], found["stream"]) != (data, STREAMS[data]):
+            raise SystemExit(f"{path} was measured on another stream ({found['stream']}); choose another --output.")
 
 
 def print_tables(output: Path, metric: str) -> None:
@@ -255,6 +264,7 @@ def main() -> None:
             Cell(arguments.data, "dssm", control, identity, seed)
             for seed, identity, control in product(range(arguments.seeds), arguments.identities, CONTROLS)
         ]
+    refuse_other_streams(arguments.data, arguments.output)
     missing = [cell for cell in cells if not (arguments.output / cell.name).exists()]
     if missing and not arguments.table:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
