@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from recascade.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from recascade.contracts.reranker import Reranker
     from recascade.contracts.retriever import Retriever
     from recascade.data.encoded import EncodedSplit
+    from recascade.data.reranking_lists import RerankingLists
     from recascade.data.split import Split
     from recascade.training.config import TrainerConfig
 
@@ -50,6 +52,25 @@ class Experiment:
 
 
 @dataclass(frozen=True)
+class RerankingExperiment:
+    """All that a re-ranker's ``fit`` is given, as ``Experiment`` is for the other stages.
+
+    Attributes:
+        config: an instance of the method's configuration dataclass.
+        trainer: how to train, the same fields for every method.
+        lists: the candidate lists; those of the test part are there for the evaluator, not for ``fit``.
+        seed: every random choice of the fit derives from it.
+        directory: where to write; an interrupted fit resumes from what it left there.
+    """
+
+    config: Any
+    trainer: TrainerConfig
+    lists: RerankingLists
+    seed: int
+    directory: Path
+
+
+@dataclass(frozen=True)
 class Method:
     """One entry of the registry, found through the entry-point group ``recascade.methods``.
 
@@ -59,7 +80,8 @@ class Method:
         summary: one line for ``recascade methods``.
         config: its configuration dataclass (a module that does not import torch).
         fit: ``"package.module:function"``, imported only when the method runs; the function takes an ``Experiment``
-            and returns what serves the stage (a ``Retriever``).
+            and returns what serves the stage (a ``Retriever``), or for the stage ``re-ranking`` a
+            ``RerankingExperiment`` and returns a ``Reranker``.
         variants: name → overrides of ``config`` by dotted key; the empty override ``{"default": {}}`` is always there.
         baselines: names of the methods it should be compared with.
         axes: ablation axes, name of the configuration key → values worth trying.
@@ -88,6 +110,11 @@ class Method:
     def run(self, experiment: Experiment) -> Retriever:
         """Import the ``fit`` function and call it."""
         fitted: Retriever = self._function("fit", self.fit)(experiment)
+        return fitted
+
+    def run_on_lists(self, experiment: RerankingExperiment) -> Reranker:
+        """Import the ``fit`` function of a re-ranker and call it."""
+        fitted: Reranker = self._function("fit", self.fit)(experiment)
         return fitted
 
     def application(self, directory: Path, options: Mapping[str, Any]) -> Any:
