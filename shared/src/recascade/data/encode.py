@@ -11,18 +11,20 @@ import polars as pl
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from recascade.data.domains import ItemDomains, read_item_domains
 from recascade.data.encoded import EncodedSplit, HeldOut
 from recascade.data.events import EventSequences, ranges
 from recascade.data.features import FeatureTable, build_features
 from recascade.data.schema import explain_read_failure
 from recascade.data.split import Split
 from recascade.data.split_manifest import SplitManifest
+from recascade.data.split_parts import GIVEN_PART
 from recascade.data.vocabulary import Vocabulary
 from recascade.errors import DataError
 from recascade.files import write_folder_atomically
 
 # Part of the cache's name: another layout of the arrays must not read an older one.
-_LAYOUT = 1
+_LAYOUT = 2
 _ROWS_AT_A_TIME = 1_000_000
 _UNKNOWN_TIME = np.iinfo(np.int64).min
 
@@ -72,6 +74,8 @@ def _encode(split: Split, seed: int, folder: Path | None) -> EncodedSplit:
     order = np.argsort(validation_users, kind="stable")
     order = order[validation_items[order] >= 0]
     validation_lengths = np.bincount(validation_users[order], minlength=len(users))
+    known = order[validation["known"].to_numpy()[order]]
+    known_lengths = np.bincount(validation_users[known], minlength=len(users))
     offsets = _offsets(train_lengths + validation_lengths)
     train_ends = offsets[:-1] + train_lengths
 
@@ -96,16 +100,21 @@ def _encode(split: Split, seed: int, folder: Path | None) -> EncodedSplit:
         users=users,
         events=events,
         train_ends=train_ends,
-        validation=_held_out(validation, users, items, train_ends),
+        validation=_held_out(validation, users, items, train_ends + known_lengths),
         test=_held_out(test, users, items, offsets[1:]),
         item_features=_features(split.items(), "item_id", items, trained_items),
         user_features=_features(split.users(), "user_id", users, train_lengths > 0),
+        item_domains=read_item_domains(split, items),
     )
 
 
 def _held_out_events(split: Split, part: str) -> pl.DataFrame:
+    rows = split.part(part)
+    known = pl.lit(False)
+    if GIVEN_PART in rows.collect_schema():
+        known = pl.col(GIVEN_PART) == "history"
     columns = ["user_id", "item_id", "timestamp", "group", "target"]
-    return split.part(part).select(columns).collect(engine="streaming")
+    return rows.select(*columns, known=known).collect(engine="streaming")
 
 
 def _item_ids(split: Split) -> pl.Series:
@@ -227,6 +236,8 @@ def _save(encoded: EncodedSplit, folder: Path) -> None:
         encoded.item_features.save(folder / "item_features")
     if encoded.user_features is not None:
         encoded.user_features.save(folder / "user_features")
+    if encoded.item_domains is not None:
+        encoded.item_domains.save(folder / "item_domains.parquet")
 
 
 def _load(folder: Path, manifest: SplitManifest) -> EncodedSplit:
@@ -256,4 +267,5 @@ def _load(folder: Path, manifest: SplitManifest) -> EncodedSplit:
         test=held_out("test"),
         item_features=features("item_features"),
         user_features=features("user_features"),
+        item_domains=ItemDomains.load(domains) if (domains := folder / "item_domains.parquet").is_file() else None,
     )

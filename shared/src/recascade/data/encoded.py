@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from recascade.data.events import EventSequences, ranges
 
 if TYPE_CHECKING:
+    from recascade.data.domains import ItemDomains
     from recascade.data.features import FeatureTable
     from recascade.data.split_manifest import SplitManifest
     from recascade.data.vocabulary import Vocabulary
@@ -52,10 +53,12 @@ class EncodedSplit:
         users: user vocabulary in the row order of ``events``.
         events: per user the training events followed by the validation events.
         train_ends: int64 ``[U]``; user u trains on ``events[offsets[u] : train_ends[u]]``.
-        validation: targets for choosing; histories end where training ends.
+        validation: targets for choosing; histories end where training ends, or after events that the data set gives as
+            known but not trained on.
         test: targets for the one final measurement; histories hold training and validation events.
         item_features: features of the I items, or None where the data set has none.
         user_features: features of the U users, or None.
+        item_domains: the domain of each item, or None where the log has no column ``domain``.
     """
 
     manifest: SplitManifest
@@ -67,6 +70,7 @@ class EncodedSplit:
     test: HeldOut
     item_features: FeatureTable | None = None
     user_features: FeatureTable | None = None
+    item_domains: ItemDomains | None = None
 
     @property
     def train_lengths(self) -> NDArray[np.int64]:
@@ -78,6 +82,12 @@ class EncodedSplit:
         """int64 ``[I]``, training events per item: its popularity."""
         index = ranges(self.events.offsets[:-1], self.train_lengths)
         return np.bincount(self.events.items[index], minlength=len(self.items)).astype(np.int64, copy=False)
+
+    @cached_property
+    def rankable(self) -> NDArray[np.int64] | None:
+        """int64 ``[C]``: the items that can answer a request, those of the target domain; None for all."""
+        domain = self.manifest.config.target_domain
+        return self.item_domains.members(domain) if domain and self.item_domains is not None else None
 
     def with_validation_trained(self) -> EncodedSplit:
         """The same split with the validation events counted as training events, for the last fit before the test."""

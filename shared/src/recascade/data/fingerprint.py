@@ -48,7 +48,7 @@ def split_fingerprint(
     """The first 16 hexadecimal digits of a SHA-256 over the rules, the targets, the training events and the catalogue.
 
     Args:
-        config: the rules; tie rule, filters, cold-item rule, catalogue rule and protocol enter.
+        config: the rules; tie rule, filters, cold-item rule, catalogue rule, protocol and target domain enter.
         training: of user_id, item_id, timestamp and group of the training events, sorted by user_id, then position.
         targets: of user_id, item_id and position of the targets of validation and test, sorted alike.
         catalogue: identifiers of the items that can be recommended, sorted.
@@ -60,6 +60,8 @@ def split_fingerprint(
         "catalogue": config.catalogue,
         "protocol": config.protocol,
     }
+    if config.target_domain:
+        rules["target_domain"] = config.target_domain
     listed = TableDigest()
     listed.update(catalogue.to_frame("item_id"))
     whole = hashlib.sha256(json.dumps(rules, sort_keys=True).encode())

@@ -5,20 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
 from recascade.data import schema
 from recascade.data.dataset import Dataset
+from recascade.data.domains import check_target_domain
 from recascade.data.filters import apply_filters, nothing_left
 from recascade.data.fingerprint import split_fingerprint
 from recascade.data.home import home
 from recascade.data.split_config import SplitConfig, parse_time
 from recascade.data.split_manifest import FORMAT, SplitManifest
-from recascade.data.split_parts import settle_targets, write_parts
-from recascade.errors import DataError
+from recascade.data.split_parts import GIVEN_PART, settle_targets, write_parts
+from recascade.errors import ConfigurationError, DataError
 from recascade.files import require_new_folder, write_folder_atomically
 
 MANIFEST = "split.json"
@@ -86,7 +87,24 @@ def make_split(dataset: Dataset, config: SplitConfig, destination: Path) -> Spli
     """
     config.check()
     require_new_folder(destination)
-    return _make_split(dataset, config, destination)
+    return _make_split(dataset, _settled(dataset, config), destination)
+
+
+def _settled(dataset: Dataset, config: SplitConfig) -> SplitConfig:
+    """The rules, with those that the data set settles by itself because it carries its split."""
+    if not dataset.has(GIVEN_PART):
+        if config.protocol == "given":
+            raise DataError(
+                f"split.protocol=given needs a column {GIVEN_PART!r} in the interactions, which data set "
+                f"{dataset.name!r} has not; choose another protocol."
+            )
+        return config
+    if config.protocol not in ("leave-one-out", "given"):
+        raise ConfigurationError(
+            f"Data set {dataset.name!r} carries its split in the column {GIVEN_PART!r}, so split.protocol="
+            f"{config.protocol} is not possible; leave split.protocol out."
+        )
+    return replace(config, protocol="given", ties="file")
 
 
 def _make_split(dataset: Dataset, config: SplitConfig, destination: Path) -> Split:
@@ -97,6 +115,8 @@ def _make_split(dataset: Dataset, config: SplitConfig, destination: Path) -> Spl
         log, counts = apply_filters(_with_time(log, config, dataset), config)
         if not counts["kept"]:
             raise DataError(nothing_left(dataset.name, counts))
+        if config.target_domain:
+            check_target_domain(log, config.target_domain, dataset.name)
         times = _times(log, config)
         parts = write_parts(log, config, times, folder, path)
         if not parts.counts["train_events"]:
@@ -134,6 +154,7 @@ def cached_split(dataset: Dataset, config: SplitConfig) -> Split:
     Its folder is named by the content of the data and the configuration, so that a change of either makes another.
     """
     config.check()
+    config = _settled(dataset, config)
     key = json.dumps([FORMAT, dataset.fingerprint, config.to_json()], sort_keys=True)
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     folder = home() / "splits" / f"{dataset.name}-{digest}"
@@ -204,6 +225,13 @@ def _nobody_sentence(dataset: Dataset, config: SplitConfig, cold_targets: int) -
             "split.cold_items=drop leaves them out; use split.cold_items=miss or split.catalogue=file."
         )
     history = max(1, config.minimum_history)
+    if config.target_domain:
+        return (
+            f"No user of data set {dataset.name!r} can be evaluated in domain {config.target_domain!r}: each needs a "
+            f"held-out event and {config.minimum_history} training events there. Choose another domain or protocol."
+        )
+    if config.protocol == "given":
+        return f"No event of data set {dataset.name!r} has the part 'test' in its column {GIVEN_PART!r}."
     if config.protocol == "temporal":
         need = f"an event in the test period and {config.minimum_history} before the validation period"
     else:

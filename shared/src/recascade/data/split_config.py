@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 from recascade.errors import ConfigurationError, did_you_mean
 
-PROTOCOLS = ("leave-one-out", "temporal", "ratio", "last-basket")
+PROTOCOLS = ("leave-one-out", "temporal", "ratio", "last-basket", "given")
 TIES = ("shuffle", "group", "file")
 DEDUPLICATE = ("none", "exact", "first", "last")
 
@@ -33,7 +33,9 @@ class SplitConfig:
         protocol: ``leave-one-out`` (each user's last event is the test target, the last but one the validation target);
             ``temporal`` (everything from a moment on is held out); ``ratio`` (the last part of each user's events);
             ``last-basket`` (the events of each user's last timestamp are a set of test targets, those of the last but
-            one of validation targets). Under ``ties=group`` leave-one-out holds out a whole group too.
+            one of validation targets). Under ``ties=group`` leave-one-out holds out a whole group too. ``given`` takes the
+            column ``part`` of the interactions (``train``, ``history``: known but not trained on, ``validation``,
+            ``test``) and the order of the file; a data set that has this column is split in no other way.
         validation_fraction: for ``ratio``, share of each user's events; for ``temporal``, share of all events.
         test_fraction: likewise.
         validation_time: for ``temporal``, the first moment of validation; empty: from ``validation_fraction``.
@@ -45,6 +47,9 @@ class SplitConfig:
         catalogue: items that can be recommended: ``training`` (those of the training events) or ``file`` (also all of
             items.parquet).
         cold_items: a target outside the catalogue counts as a ``miss``, or is taken out of the targets (``drop``).
+        target_domain: of the held-out events only those of this domain (column ``domain`` of the interactions) are
+            targets, only its items are ranked, and ``minimum_history`` counts training events of this domain. The
+            events of the other domains stay in the histories. Empty: all domains.
     """
 
     since: str = ""
@@ -63,6 +68,7 @@ class SplitConfig:
     minimum_history: int = 1
     catalogue: str = "training"
     cold_items: str = "miss"
+    target_domain: str = ""
 
     def check(self) -> None:
         """Refuse impossible values.

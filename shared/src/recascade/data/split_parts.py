@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from recascade.data.domains import DOMAIN
 from recascade.data.fingerprint import TableDigest
 from recascade.data.split_config import SplitConfig
 from recascade.data.split_protocols import TEST, TRAIN, VALIDATION, Assignment, hold_out_ends, hold_out_time, units_of
@@ -19,7 +20,10 @@ from recascade.errors import DataError
 
 # Events held in memory at a time; a user with more than that is still taken whole.
 EVENTS_AT_A_TIME = 2_000_000
+GIVEN_PART = "split_part"
+"""Column of a log that carries its split: ``train``, ``history``, ``validation`` or ``test``."""
 _HELD_OUT = {"validation": VALIDATION, "test": TEST}
+_GIVEN = {"train": TRAIN, "history": VALIDATION, "validation": VALIDATION, "test": TEST}
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def write_parts(
             events = order_events(piece, config.ties, config.seed)
             users = np.cumsum((events["position"] == 0).to_numpy()) - 1
             _refuse_backward_times(events, users, source)
-            assignment = _assign(events, users, config, times)
+            assignment = _only_in_domain(_assign(events, users, config, times, source), events, users, config)
             events = events.drop("run").with_columns(
                 target=pl.Series(assignment.target), tied=pl.Series(_tied(events, users, assignment))
             )
@@ -159,7 +163,11 @@ def _known_times(events: pl.DataFrame) -> NDArray[np.int64]:
     return events.select(known)["timestamp"].to_numpy()
 
 
-def _assign(events: pl.DataFrame, users: NDArray[np.int64], config: SplitConfig, times: dict[str, int]) -> Assignment:
+def _assign(
+    events: pl.DataFrame, users: NDArray[np.int64], config: SplitConfig, times: dict[str, int], source: Path
+) -> Assignment:
+    if config.protocol == "given":
+        return _given(events, users, source)
     label = "run" if config.protocol == "last-basket" else "group"
     units = units_of(users, events[label].to_numpy())
     if config.protocol == "temporal":
@@ -181,6 +189,40 @@ def _assign(events: pl.DataFrame, users: NDArray[np.int64], config: SplitConfig,
         minimum_history=config.minimum_history,
         first_only=by_ratio and config.targets == "first",
     )
+
+
+def _given(events: pl.DataFrame, users: NDArray[np.int64], source: Path) -> Assignment:
+    """The parts that the log itself names. An event of ``history`` is kept with the validation events, but no target."""
+    named = events[GIVEN_PART]
+    wrong = ~named.is_in(list(_GIVEN)).fill_null(False)
+    if wrong.any():
+        value = named.filter(wrong)[0]
+        raise DataError(
+            f"In {source}, {GIVEN_PART!r} is {value!r} for user {events['user_id'].filter(wrong)[0]!r}; it must be "
+            f"one of {', '.join(_GIVEN)}."
+        )
+    order = named.replace_strict({name: place for place, name in enumerate(_GIVEN)}, return_dtype=pl.Int8).to_numpy()
+    backward = (users[1:] == users[:-1]) & (np.diff(order) < 0)
+    if backward.any():
+        user = events["user_id"][int(np.flatnonzero(backward)[0]) + 1]
+        raise DataError(
+            f"In {source}, user {user!r} has an event of part {named[int(np.flatnonzero(backward)[0]) + 1]!r} after one "
+            f"of part {named[int(np.flatnonzero(backward)[0])]!r}; each user's events must be in the order "
+            f"{', '.join(_GIVEN)}."
+        )
+    part = named.replace_strict(_GIVEN, return_dtype=pl.Int8).to_numpy()
+    return Assignment(part, (named.is_in(list(_HELD_OUT))).to_numpy())
+
+
+def _only_in_domain(
+    assignment: Assignment, events: pl.DataFrame, users: NDArray[np.int64], config: SplitConfig
+) -> Assignment:
+    """Targets of the target domain alone, and only of users who know it well enough."""
+    if not config.target_domain:
+        return assignment
+    inside = (events[DOMAIN].cast(pl.String) == config.target_domain).fill_null(False).to_numpy()
+    known = np.bincount(users[inside & (assignment.part == TRAIN)], minlength=int(users[-1]) + 1)
+    return Assignment(assignment.part, assignment.target & inside & (known >= config.minimum_history)[users])
 
 
 def _tied(events: pl.DataFrame, users: NDArray[np.int64], assignment: Assignment) -> NDArray[np.bool_]:

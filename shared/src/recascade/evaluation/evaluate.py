@@ -122,7 +122,7 @@ def _recommend(
 
 def _candidates(data: EncodedSplit, config: EvaluationConfig) -> torch.Tensor | None:
     if not config.candidates:
-        return None
+        return None if data.rankable is None else torch.from_numpy(data.rankable)
     path = Path(config.candidates)
     if not path.is_file():
         raise DataError(f"evaluation.candidates names {config.candidates}, which is no file. Give one item per line.")

@@ -116,7 +116,13 @@ class NextItemModule(L.LightningModule):
         assert self._retriever is not None
         chosen = rows.cpu().numpy()
         context = requests(self.data.events, self.data.validation, chosen).to(self.device)
-        best = self._retriever.retrieve(context, self.monitor_cutoff, exclude_seen=self.exclude_seen)
+        rankable = self.data.rankable
+        best = self._retriever.retrieve(
+            context,
+            self.monitor_cutoff,
+            exclude_seen=self.exclude_seen,
+            candidates=None if rankable is None else torch.from_numpy(rankable).to(self.device),
+        )
         items = len(self.data.items)
         targets = target_sets(self.data.events, self.data.validation, chosen, items)
         hits = find_hits(best.items.int().cpu().numpy(), targets.rows, targets.items, items)
