@@ -56,7 +56,7 @@ def lists_from_events(data: EncodedSplit, retriever: Retriever, config: ListsCon
     items, scores = _retrieve(retriever, stream, requests, config)
     labels = _labels(items, stream, requests, len(data.items))
     found = items >= 0
-    clicked: NDArray[np.bool_] = labels.any(axis=1)
+    clicked = labels.sum(axis=1) > 0
     kept = found.any(axis=1) & (clicked | (not config.clicked_only))
     counts: dict[str, int] = {}
     unclicked: dict[str, float] = {}
