@@ -75,7 +75,9 @@ def run_job(directory: Path, threads: int) -> dict[str, Any]:
 
 def _measure(config: RunConfig, method: Method, data: EncodedSplit, split: Split, directory: Path) -> dict[str, Any]:
     refit = config.trainer.refit
-    experiment = _experiment(config, data, split, directory / store.CHOICE_FOLDER if refit else directory)
+    experiment = _experiment(config, data, split, directory)
+    if refit:
+        experiment = replace(experiment, directory=directory / store.CHOICE_FOLDER)
     retriever, fit = _fit(method, experiment)
     device = str(getattr(retriever, "device", "cpu"))
     validation, validation_cost = _evaluate(retriever, data, "validation", config, device)
@@ -128,7 +130,7 @@ def _evaluate(
     }
 
 
-def _experiment(config: RunConfig, data: EncodedSplit, split: Split, directory: Path) -> Experiment:
+def _experiment(config: RunConfig, data: EncodedSplit, split: Split, run_directory: Path) -> Experiment:
     return Experiment(
         config=config.model,
         # The run's process has no terminal of its own; the command that started it shows how far it is.
@@ -136,8 +138,9 @@ def _experiment(config: RunConfig, data: EncodedSplit, split: Split, directory: 
         data=data,
         split=split,
         seed=config.seed,
-        directory=directory,
+        directory=run_directory,
         exclude_seen=config.evaluation.exclude_seen,
+        shared=run_directory.parents[2] / store.SHARED_FOLDER,
     )
 
 

@@ -27,6 +27,9 @@ LOG_FILE = "log.txt"
 CHOICE_FOLDER = "choice"
 """Under ``trainer.refit``: the fit on training events alone, whose validation chose the number of epochs."""
 
+SHARED_FOLDER = ".shared"
+"""Beside the methods of a split: what several of its runs need. The dot keeps it from being searched for runs."""
+
 State = Literal["finished", "failed", "unfinished"]
 
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from recascade.data.split import Split
     from recascade.training.config import TrainerConfig
 
-Stage = Literal["data", "retrieval", "ranking", "re-ranking"]
+Stage = Literal["data", "retrieval", "ranking", "re-ranking", "cascade"]
+Need = Literal["times", "texts", "domains"]
+"""What some methods cannot do without: events with timestamps, items with a column ``text``, a column ``domain``."""
 
 FIT_FILE = "fit.json"
 """A trained method may leave this file in its run directory, with the facts of its training that the result should
@@ -40,6 +42,8 @@ class Experiment:
             there.
         exclude_seen: whether the evaluation will leave a user's own items out of the lists, so that validation inside
             the fit can do the same.
+        shared: a folder that all runs on this split have in common, for parts that several of them need; None where
+            there is none.
     """
 
     config: Any
@@ -49,6 +53,7 @@ class Experiment:
     seed: int
     directory: Path
     exclude_seen: bool = False
+    shared: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,9 @@ class Method:
             methods that do not serve.
         commands: ``"package.module:group"``, a ``click.Group`` that becomes ``recascade NAME``, for what a method does
             beside fitting and serving; the module imports nothing heavy. Empty for most.
+        provides: further stages of a cascade that what ``fit`` returns can serve: a retriever whose score of a single
+            item is cheap (``score``, see ``recascade.contracts.ranker``) also provides ``ranking``.
+        needs: what the data must have; a run on data without it is refused before anything is computed.
     """
 
     name: str
@@ -106,6 +114,13 @@ class Method:
     source: str = ""
     serve: str = ""
     commands: str = ""
+    provides: Sequence[Stage] = ()
+    needs: Sequence[Need] = ()
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """All stages of a cascade that the method can serve."""
+        return (self.stage, *self.provides)
 
     def run(self, experiment: Experiment) -> Retriever:
         """Import the ``fit`` function and call it."""
