@@ -1,0 +1,1 @@
+"""The generative ranker and its training. Importable without torch."""

@@ -1,0 +1,52 @@
+"""A ranking request on its way to its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from recascade_relaygr.relay.clock import Timer
+from recascade_relaygr.relay.requests import Outcome, RankRequest
+
+
+class Pending:
+    """Makes sure that a request is answered once at most.
+
+    Args:
+        request: what was asked.
+        done: told the answer.
+        arrived: clock time.
+
+    Attributes:
+        queued: seconds from arrival until the device began; 0 until it has.
+        over: whether it was answered or cancelled.
+        timer: the end of the request's patience, while it waits for a prefix.
+    """
+
+    def __init__(self, request: RankRequest, done: Callable[[Outcome], None], arrived: float) -> None:
+        self.request = request
+        self.arrived = arrived
+        self.queued = 0.0
+        self.over = False
+        self.timer: Timer | None = None
+        self._done = done
+
+    def begin(self, now: float) -> None:
+        """The device begins to work for the request."""
+        self.queued = now - self.arrived
+
+    def answer(self, outcome: Outcome) -> None:
+        """Tell the answer, if nobody has."""
+        if not self.over:
+            self.cancel()
+            self._done(outcome)
+
+    def cancel(self) -> None:
+        """Nobody wants the answer."""
+        self.over = True
+        self.stop_waiting()
+
+    def stop_waiting(self) -> None:
+        """The prefix has come, or will not."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
