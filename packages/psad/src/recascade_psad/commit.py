@@ -1,6 +1,7 @@
 """Who gets an item that several slots of one block want.
 
-One pass gives a row of logits per slot of the block; the rules turn the rows into distinct choices, without another pass.
+One pass gives a row of logits per slot of the block; the rules turn the rows into distinct choices, without another
+pass.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Everything that PSAD can be told. Importable without torch.
 
-Tags: *paper* (abstract of arXiv 2603.07107 v1), *reported* (summaries by readers of the paper), *inferred* (from these and
-the field's conventions), *our choice* (unknown). The paper's own equations, sizes and data sets were not available: every
-form below is inferred unless another tag stands with it, and every value is our choice.
+Tags: *paper* (abstract of arXiv 2603.07107 v1), *reported* (summaries by readers of the paper), *inferred* (from these
+and the field's conventions), *our choice* (unknown). The paper's own equations, sizes and data sets were not available:
+every form below is inferred unless another tag stands with it, and every value is our choice.
 """
 
 from __future__ import annotations
@@ -194,8 +194,8 @@ class PSADConfig:
             raise ConfigurationError(f"model.dropout is {self.dropout}; it must be at least 0 and below 1.")
         if self.dimension % self.heads:
             raise ConfigurationError(
-                f"model.dimension is {self.dimension} and model.heads is {self.heads}; the dimension must be a multiple "
-                "of the heads."
+                f"model.dimension is {self.dimension} and model.heads is {self.heads}; the dimension must be a "
+                "multiple of the heads."
             )
         for part in (self.teacher, self.student, self.distillation):
             part.check()

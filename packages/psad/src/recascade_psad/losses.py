@@ -118,7 +118,7 @@ def first_choice_distillation(
 
 
 def rank_distillation(order: Tensor, scores: Tensor, mask: Tensor, temperature: float) -> Tensor:
-    """``[B]``: cross-entropy of ``softmax(s)`` to ``softmax(-slot / τ)`` over the candidates that the teacher placed."""
+    """``[B]``: cross-entropy of ``softmax(s)`` to ``softmax(-slot / τ)`` over the candidates of the teacher's list."""
     slots = torch.arange(order.shape[1], device=order.device, dtype=scores.dtype)
     places = torch.full_like(scores, torch.inf).scatter(1, order, slots.expand(order.shape))
     placed = mask & torch.isfinite(places)

@@ -1,0 +1,69 @@
+"""The two ways in which PSAD answers: one pass of the student and a sort, or the teacher's blocks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from recascade.data.reranking_batch import RerankingBatch
+from recascade.models.evaluation_mode import evaluation_mode
+from recascade_psad.blocks import valid_slots
+from recascade_psad.model import PSADModel
+
+
+class StudentReranker:
+    """Sorts by the student's scores; equals keep the earlier stage's order.
+
+    Args:
+        model: with a student.
+    """
+
+    def __init__(self, model: PSADModel) -> None:
+        self.model = model
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.model.parameters()).device
+
+    @torch.no_grad()
+    def scores(self, batch: RerankingBatch) -> Tensor:
+        """float ``[B, n]``, greater is better, -inf in padding."""
+        with evaluation_mode(self.model):
+            return self.model.scores(batch)
+
+    def rerank(self, batch: RerankingBatch, count: int) -> Tensor:
+        """int64 ``[B, count]``, best first; -1 where a list has fewer candidates."""
+        order = self.scores(batch).argsort(dim=1, descending=True, stable=True)
+        return only_real(order, batch.candidate_mask, count)
+
+
+class TeacherReranker:
+    """Writes the list block by block.
+
+    Args:
+        model: with a teacher.
+    """
+
+    def __init__(self, model: PSADModel) -> None:
+        self.model = model
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.model.parameters()).device
+
+    @torch.no_grad()
+    def rerank(self, batch: RerankingBatch, count: int) -> Tensor:
+        """int64 ``[B, count]``, best first; -1 where a list has fewer candidates."""
+        slots = min(count, batch.candidate_mask.shape[1])
+        with evaluation_mode(self.model):
+            order = self.model.generate(self.model.encode(batch, slots)).order
+        return only_real(order, batch.candidate_mask, count)
+
+
+def only_real(order: Tensor, mask: Tensor, count: int) -> Tensor:
+    """An order with real candidates first, int64 ``[B, m]``, as ``[B, count]`` with -1 behind each list's last one."""
+    order = order[:, :count].masked_fill(~valid_slots(mask, min(count, order.shape[1])), -1)
+    missing = count - order.shape[1]
+    return torch.nn.functional.pad(order, (0, missing), value=-1) if missing else order
