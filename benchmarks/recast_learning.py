@@ -3,7 +3,8 @@
 Half of the users train the supervised model, the other half are prompts of the second stage. The learning rate is
 chosen per variant by the validation hit rate at 10 of the first seed, from one grid for all; the test part is asked
 once per variant and seed. Pass@1 on validation users is measured along the way: it gives the share of GRPO's prompts
-after which a variant first reaches the Pass@1 that GRPO ends with. CPU seconds hold these measurements, too. A finished cell is never computed again.
+after which a variant first reaches the Pass@1 that GRPO ends with. CPU seconds hold these measurements, too. A finished
+cell is never computed again.
 
     python benchmarks/recast_learning.py amazon-beauty --seeds 5 --output runs/recast/beauty
     python benchmarks/recast_learning.py ml-100k --seeds 2 --steps 40 --epochs 2 --output runs/recast/ml-100k
