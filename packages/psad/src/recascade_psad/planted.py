@@ -25,7 +25,7 @@ _TASTE, _INTENT = 0.6, 0.8
 _CHOICE = 4.0  # inverse temperature of the choice of past events
 _EARLIER_EVENTS = 0.4  # share of a history that follows the intent before the present one
 _AT_ONCE = 512
-_MINUTES = (1.0, 60 * 24 * 30.0)  # ages of events, log-uniform
+_YOUNGEST, _OLDEST = 1.0, 60 * 24 * 30.0  # minutes; ages of events are log-uniform between them
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ def planted_world(
     """
     if not 1 <= picks <= candidates or items < _CATEGORIES * candidates:
         raise ConfigurationError(
-            f"{picks} picks of {candidates} candidates from {items} items cannot be drawn; ask for at most as many picks "
-            f"as candidates, and for {_CATEGORIES} times as many items."
+            f"{picks} picks of {candidates} candidates from {items} items cannot be drawn; ask for at most as many "
+            f"picks as candidates, and for {_CATEGORIES} times as many items."
         )
     random = np.random.default_rng(seed)
     centres = _unit(random.normal(size=(_CATEGORIES, _DIMENSION)))
@@ -105,7 +105,7 @@ def planted_world(
     events = np.concatenate(
         [_events(random, vectors, earlier_wishes, old), _events(random, vectors, wishes, history - old)], 1
     )
-    ages = np.exp(random.uniform(*np.log(_MINUTES), size=(lists, history)))
+    ages = np.exp(random.uniform(np.log(_YOUNGEST), np.log(_OLDEST), size=(lists, history)))
     aversions = random.integers(len(AVERSIONS), size=lists)
     shown = _candidates(random, categories, intent, candidates)
     picked = _greedy(vectors[shown], wishes, np.array(AVERSIONS)[aversions], picks)
@@ -113,7 +113,8 @@ def planted_world(
 
 
 def _unit(vectors: Array) -> Array:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    scaled: Array = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return scaled
 
 
 def _events(random: np.random.Generator, vectors: Array, wishes: Array, count: int) -> NDArray[np.int64]:

@@ -34,7 +34,7 @@ def planted_lists(world: PlantedWorld) -> RerankingLists:
     bounds = (np.cumsum([_TRAIN_SHARE, _VALIDATION_SHARE]) * requests).round() + initial
     parts = np.searchsorted(bounds, rows, side="right").astype(np.int8)
     times = _FIRST_REQUEST + _SECONDS_BETWEEN * np.arange(requests, dtype=np.int64)
-    items, history = len(world.vectors), world.history.shape[1]
+    history = world.history.shape[1]
 
     def in_order(values: NDArray[np.generic]) -> NDArray[np.generic]:
         return np.take_along_axis(values[initial:], order, 1).ravel()

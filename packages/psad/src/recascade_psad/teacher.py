@@ -7,6 +7,7 @@ mask, and long-distance prediction, by which slot j reads what stands at slot j 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -118,7 +119,7 @@ class Teacher(nn.Module):
         return Generated(order, torch.cat(written, 1))
 
     def _pools(self, encoded: Tensor, mask: Tensor) -> list[Pool]:
-        return [block.pool(encoded, mask) for block in self.decoder]
+        return [cast(SlotDecoderBlock, block).pool(encoded, mask) for block in self.decoder]
 
     def _inputs(self, encoded: Tensor, slot_encoding: Tensor, order: Tensor, slots: range, size: int) -> Tensor:
         """``[B, q, d]``: slot j reads the candidate of slot j - K, or the beginning, and its own place."""
@@ -130,5 +131,5 @@ class Teacher(nn.Module):
 
     def _logits(self, stream: Tensor, encoded: Tensor, free: Tensor) -> Tensor:
         """``(W h_j) · z_i / √d``, -inf where the candidate cannot be had."""
-        logits = self.pointer(self.slot_norm(stream)) @ encoded.transpose(1, 2) * encoded.shape[2] ** -0.5
+        logits: Tensor = self.pointer(self.slot_norm(stream)) @ encoded.transpose(1, 2) * encoded.shape[2] ** -0.5
         return logits.masked_fill(~free, -torch.inf)

@@ -97,7 +97,7 @@ class UserProfileNetwork(nn.Module):
     def _history(self, batch: RerankingBatch) -> Tensor:
         """``[B, T, d]``: h′, each event knowing its age and the others."""
         ages = batch.history_ages.clamp(0, AGES - 1).long()
-        history = self.features.history(batch) + self.ages(ages)
+        history: Tensor = self.features.history(batch) + self.ages(ages)
         for block in self.history_blocks:
             history = block(history, batch.history_mask)
         return history.masked_fill(~batch.history_mask[..., None], 0.0)
