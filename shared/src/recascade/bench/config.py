@@ -24,8 +24,8 @@ from recascade.files import write_atomically
 from recascade.settings import compose_sections, flatten
 from recascade.training.config import TrainerConfig
 
-# They change how a run is watched or fed, not what it computes: two runs that differ only here are one run.
-_WITHOUT_EFFECT = frozenset({"trainer.progress", "trainer.workers", "trainer.checkpoint_minutes"})
+WITHOUT_EFFECT = frozenset({"trainer.progress", "trainer.workers", "trainer.checkpoint_minutes"})
+"""They change how a run is watched or fed, not what it computes: two runs that differ only here are one run."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def changes(config: RunConfig) -> dict[str, Any]:
     return {
         key: value
         for key, value in flatten(as_dictionary(config)).items()
-        if not key.startswith("split.") and key not in _WITHOUT_EFFECT and value != defaults.get(key)
+        if not key.startswith("split.") and key not in WITHOUT_EFFECT and value != defaults.get(key)
     }
 
 
@@ -125,7 +125,7 @@ def same_run(one: RunConfig, other: RunConfig) -> list[str]:
     return [
         key
         for key in sorted(first.keys() | second.keys())
-        if key not in _WITHOUT_EFFECT and first.get(key) != second.get(key)
+        if key not in WITHOUT_EFFECT and first.get(key) != second.get(key)
     ]
 
 

@@ -56,7 +56,7 @@ def check_lengths(longest: int, max_length: int) -> None:
 
 
 class InnerProductRetriever:
-    """Recommends the items with the greatest inner product with the last state of each history.
+    """Recommends the items with the greatest inner product with the last state of each history, and ranks by it.
 
     Item vectors are computed at the first request and kept: make a new retriever after further training.
 
@@ -95,6 +95,20 @@ class InnerProductRetriever:
         items, scores = best.items.clone(), best.scores.clone()
         items[~known], scores[~known] = fallback.items, fallback.scores
         return TopK(items, scores)
+
+    @torch.inference_mode()
+    def score(self, context: Context, items: Tensor) -> Tensor:
+        """Scores of candidates; see ``recascade.contracts.ranker.Ranker``. -inf for items that training never saw."""
+        with evaluation_mode(cast(nn.Module, self.model)):
+            recent = context.last(self.model.max_length)
+            queries = self._queries(recent)
+            if self._item_vectors is None:
+                self._item_vectors = self.model.item_vectors()
+        known = items.clamp(min=0)
+        scores = torch.einsum("bkd,bd->bk", self._item_vectors[known], queries)
+        popularity = self.popularity.to(scores)[known]
+        scores = torch.where((recent.lengths > 0)[:, None], scores, popularity)
+        return scores.masked_fill(items < 0, -torch.inf)
 
     def _queries(self, context: Context) -> Tensor:
         """``[B, d]``, the newest state of each request, 0 for those without history."""

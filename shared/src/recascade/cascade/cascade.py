@@ -1,0 +1,115 @@
+"""Retrieve, rank, re-rank: several stages as one retriever."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from recascade.contracts.context import Context
+from recascade.contracts.ranker import Ranker
+from recascade.contracts.reranker import Reranker
+from recascade.contracts.retriever import Retriever, TopK
+
+
+class RerankingEncoder(Protocol):
+    """What turns requests and candidates into a re-ranker's batch; see ``data.reranking_inputs.RerankingInputs``."""
+
+    def batch(self, context: Context, items: Tensor, scores: Tensor | None = None) -> Any:
+        """The batch of these requests."""
+        ...
+
+
+@dataclass(frozen=True)
+class RerankingStage:
+    """A re-ranker with what it reads its lists by.
+
+    Attributes:
+        reranker: orders lists.
+        inputs: encodes them.
+        candidates: most candidates of a list; the rest of a longer list keeps its places behind.
+    """
+
+    reranker: Reranker
+    inputs: RerankingEncoder
+    candidates: int
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """Stages in line, asked for lists like any retriever.
+
+    Attributes:
+        retriever: finds candidates.
+        retrieved: how many.
+        ranker: scores them; None keeps the retriever's order.
+        reranking: orders the head of the ranked list; None keeps it.
+    """
+
+    retriever: Retriever
+    retrieved: int
+    ranker: Ranker | None = None
+    reranking: RerankingStage | None = None
+
+    @torch.inference_mode()
+    def retrieve(
+        self, context: Context, k: int, *, exclude_seen: bool = False, candidates: Tensor | None = None
+    ) -> TopK:
+        """See ``recascade.contracts.retriever.Retriever``; all stages together.
+
+        Scores are those of the last stage that scores, or, behind a re-ranker, k - place, which says the order alone.
+        """
+        count = max(k, self.retrieved)
+        best = retrieve_with(self.retriever, context, count, exclude_seen=exclude_seen, candidates=candidates)
+        if self.ranker is not None:
+            best = rank_with(self.ranker, context, best)
+        if self.reranking is not None:
+            best = rerank_with(self.reranking, context, best)
+        return TopK(best.items[:, :k], best.scores[:, :k])
+
+
+def retrieve_with(
+    retriever: Retriever, context: Context, k: int, *, exclude_seen: bool = False, candidates: Tensor | None = None
+) -> TopK:
+    """A retriever's lists on the CPU, wherever it computes."""
+    device = _device(retriever)
+    if candidates is not None:
+        candidates = candidates.to(device)
+    best = retriever.retrieve(context.to(device), k, exclude_seen=exclude_seen, candidates=candidates)
+    return TopK(best.items.cpu(), best.scores.cpu())
+
+
+def rank_with(ranker: Ranker, context: Context, best: TopK) -> TopK:
+    """The same candidates in the ranker's order, with its scores; equal scores keep their order."""
+    device = _device(ranker)
+    scores = ranker.score(context.to(device), best.items.to(device)).float().cpu()
+    return in_order_of(scores, best)
+
+
+def in_order_of(scores: Tensor, best: TopK) -> TopK:
+    """Candidates ordered by new scores, float ``[B, k]``; places without a candidate stay behind.
+
+    An item that the ranker cannot score (-inf) comes after those that it can, in the earlier order.
+    """
+    lowest = torch.finfo(scores.dtype).min
+    scores = scores.clamp(min=lowest).masked_fill(best.items < 0, -torch.inf)
+    ordered, places = scores.sort(dim=1, descending=True, stable=True)
+    return TopK(best.items.gather(1, places), ordered)
+
+
+def rerank_with(stage: RerankingStage, context: Context, best: TopK) -> TopK:
+    """The head of each list in the re-ranker's order, the rest behind it; scores are k - place."""
+    head = min(stage.candidates, best.items.shape[1])
+    device = _device(stage.reranker)
+    batch = stage.inputs.batch(context, best.items[:, :head], best.scores[:, :head]).to(device)
+    order = stage.reranker.rerank(batch, head).cpu()
+    chosen = best.items[:, :head].gather(1, order.clamp(min=0)).masked_fill(order < 0, -1)
+    items = torch.cat([chosen, best.items[:, head:]], 1)
+    places = torch.arange(items.shape[1], 0, -1, dtype=torch.float32).expand(items.shape)
+    return TopK(items, places.masked_fill(items < 0, -torch.inf))
+
+
+def _device(stage: object) -> torch.device:
+    return torch.device(getattr(stage, "device", "cpu"))
