@@ -79,9 +79,9 @@ class PrefixCache:
     """Entries by key, with a bound on their bytes that holds after every call by construction.
 
     Promised entries stand in a queue in the order of their deadlines: all windows are about equally long and deadlines
-    never go back, so that the order of admission is the order of expiry. When space is wanted, what host memory holds too
-    is freed first, then what was used, then what was never asked for in its window. Nothing else is freed: where that is
-    not enough, the reservation is refused.
+    never go back, so that the order of admission is the order of expiry. When space is wanted, what host memory holds
+    too is freed first, then what was used, then what was never asked for in its window. Nothing else is freed: where
+    that is not enough, the reservation is refused.
 
     Args:
         arena: where pages come from.
@@ -190,7 +190,8 @@ class PrefixCache:
             self._move(entry, None)
 
     def unpin(self, entry: Entry, answered: str | None = None) -> None:
-        """Somebody has read the pages, to answer a request where one is named; the last one promised spends the entry."""
+        """Somebody has read the pages, to answer a request where one is named; the last one promised spends the
+        entry."""
         entry.pins -= 1
         if answered is not None:
             entry.used = True

@@ -19,8 +19,8 @@ class TriggerConfig:
         guard_ms: added to the predicted time of full inference before it is compared with the budget; 2.
         fill_share: ρ, share of all lanes' time that prefixes may take; 0.5.
         burst_seconds: device seconds of fills that may be admitted at once beyond the rate; 0.2.
-        slack_ms: time from signal to ranking request that nine of ten requests leave, to begin with; 30. Observed values
-            replace it.
+        slack_ms: time from signal to ranking request that nine of ten requests leave, to begin with; 30. Observed
+            values replace it.
         stale_seconds: age at which an owner's report counts as unknown; 0.1.
     """
 
@@ -56,8 +56,8 @@ class CacheConfig:
     Attributes:
         capacity_mib: bytes given to it, in MiB; 64.
         page_tokens: tokens of a page; 64.
-        eviction: ``lifecycle`` keeps what was promised until its window ends; ``lru`` (an ablation, and the usual cache)
-            evicts what was used longest ago.
+        eviction: ``lifecycle`` keeps what was promised until its window ends; ``lru`` (an ablation, and the usual
+            cache) evicts what was used longest ago.
         margin_ms: added to the lifecycle window; 50.
         window_ms: the lifecycle window until slacks were observed; 300.
         longest_window_ms: 2000.

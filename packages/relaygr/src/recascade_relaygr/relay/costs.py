@@ -15,8 +15,8 @@ class CostTable:
     """A quantile of a duration by length of the prefix and number of candidates.
 
     Values between grid points are interpolated; beyond the last they grow in proportion to the last step. Observations
-    move the nearest grid point above by stochastic approximation of the quantile (our choice), and a longer prefix never
-    costs less than a shorter one.
+    move the nearest grid point above by stochastic approximation of the quantile (our choice), and a longer prefix
+    never costs less than a shorter one.
 
     Args:
         lengths: ascending numbers of prefix tokens, at least one.

@@ -41,7 +41,8 @@ class Device(Protocol):
     """Does several works at a time, each in a lane."""
 
     def start(self, work: Work, done: Callable[[Any, BaseException | None, float], None]) -> None:
-        """Begin at once; later call ``done(result, error, seconds)`` on the clock's thread, never from inside ``start``.
+        """Begin at once; later call ``done(result, error, seconds)`` on the clock's thread, never from inside
+        ``start``.
 
         ``seconds`` is how long the device worked.
         """

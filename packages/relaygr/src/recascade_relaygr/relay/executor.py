@@ -46,8 +46,8 @@ class Task:
 class Executor:
     """Starts works in at most ``lanes`` lanes, which are never interrupted.
 
-    A prefix's work starts only when no ranking task waits, when prefixes have not had their share of the lanes' time, and
-    when another lane is free or the work is short enough for a request that comes meanwhile (our design).
+    A prefix's work starts only when no ranking task waits, when prefixes have not had their share of the lanes' time,
+    and when another lane is free or the work is short enough for a request that comes meanwhile (our design).
 
     Args:
         clock: whose thread everything runs on.

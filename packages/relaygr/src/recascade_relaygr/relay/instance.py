@@ -1,7 +1,7 @@
 """One instance of the ranking stage: what it does on a signal, and on a ranking request, in whatever order they come.
 
-A request is always answered: on the prefix that its signal left, on one that is just being run or brought back, or by full
-inference; when even that is too late, over a shortened history. The state machine is our design.
+A request is always answered: on the prefix that its signal left, on one that is just being run or brought back, or by
+full inference; when even that is too late, over a shortened history. The state machine is our design.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from recascade_relaygr.relay.executor import Executor
 from recascade_relaygr.relay.expander import Expander
 from recascade_relaygr.relay.fills import Fill, Fills
 from recascade_relaygr.relay.lifecycle import LifecycleWindow
+from recascade_relaygr.relay.observed_quantile import RunningQuantile
 from recascade_relaygr.relay.pending import Pending
 from recascade_relaygr.relay.requests import Outcome, OwnerLoad, Path, PrefixKey, RankRequest, Signal
 from recascade_relaygr.relay.statistics import Statistics
 
 _MIB = 1 << 20
+_DELAY_SHARE = 0.99
+_DELAY_STEP = 2e-3
 
 
 class InstanceGoneError(RecascadeError):
@@ -69,6 +72,7 @@ class Instance:
         )
         if expander.enabled:
             self.cache.on_spent = self.fills.copy_to_host
+        self.delay = RunningQuantile(_DELAY_SHARE, _DELAY_STEP)
         self._signalled: OrderedDict[str, tuple[float, Entry | None]] = OrderedDict()
         self._answered: OrderedDict[str, float] = OrderedDict()
         self._pending: dict[str, Pending] = {}
@@ -124,6 +128,7 @@ class Instance:
         self.cache.expire(now)
         return OwnerLoad(
             self.executor.rank_queue / self.executor.lanes,
+            self.delay.value,
             self.executor.fill_queue,
             self.cache.free_bytes,
             self.cache.capacity_bytes,
@@ -137,7 +142,8 @@ class Instance:
         return "copy" if self.expander.get(key, fingerprint, self.clock.time()) is not None else ""
 
     def leave(self) -> None:
-        """Leave the service: everything that waits is told at once to go elsewhere, and nothing is accepted any more."""
+        """Leave the service: everything that waits is told at once to go elsewhere, and nothing is accepted any
+        more."""
         self._gone = True
         for pending in list(self._pending.values()):
             pending.answer(Outcome("full", None, 0, 0.0, 0.0, self._gone_error()))
@@ -283,6 +289,7 @@ class Instance:
         now = self.clock.time()
         outcome = Outcome(path, result, tokens, pending.queued, now - pending.arrived, error)
         self.statistics.record(outcome)
+        self.delay.observe(pending.queued)
         pending.answer(outcome)
 
     def _release(self, entry: Entry, request: str) -> None:

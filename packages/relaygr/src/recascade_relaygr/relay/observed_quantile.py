@@ -1,4 +1,4 @@
-"""A quantile of what was observed lately, worked out now and then."""
+"""Quantiles of what was observed lately: one worked out now and then, one that follows every value."""
 
 from __future__ import annotations
 
@@ -33,3 +33,23 @@ class ObservedQuantile:
             self._next = now + _EVERY_SECONDS
             ordered = sorted(self._values)
             self.value = ordered[min(int(self.share * len(ordered)), len(ordered) - 1)]
+
+
+class RunningQuantile:
+    """Stochastic approximation of a quantile of values that are not negative (Robbins and Monro, 1951).
+
+    Args:
+        share: in (0, 1).
+        step: how far a value above may lift it.
+    """
+
+    def __init__(self, share: float, step: float) -> None:
+        self.share = share
+        self.step = step
+        self.value = 0.0
+
+    def observe(self, value: float) -> None:
+        """Follow a value."""
+        # Rests where a share of the values lies below: there, rises and falls are equally much.
+        change = self.share if value > self.value else self.share - 1.0
+        self.value = max(self.value + self.step * change, 0.0)

@@ -125,7 +125,8 @@ class OwnerLoad:
     """What an instance tells of itself.
 
     Attributes:
-        rank_queue: seconds of device time that ranking requests wait for.
+        rank_queue: seconds until a ranking request that came now would begin.
+        rank_delay: 99th percentile of the seconds that ranking requests waited lately.
         fill_queue: seconds of device time that prefixes wait for.
         free_bytes: of the prefix cache, what could be reserved now.
         capacity_bytes: of the prefix cache.
@@ -133,6 +134,7 @@ class OwnerLoad:
     """
 
     rank_queue: float
+    rank_delay: float
     fill_queue: float
     free_bytes: int
     capacity_bytes: int

@@ -54,8 +54,8 @@ class Router:
         Args:
             user: whose.
             request: identifier; decides where nobody cares for affinity.
-            busy: seconds of work that wait at an instance. An owner with more than ``load_bound`` times the mean, plus a
-                millisecond, hands on.
+            busy: seconds of work that wait at an instance. An owner with more than ``load_bound`` times the mean, plus
+                a millisecond, hands on.
         """
         owners = list(islice(self.ring.owners(self._place(user, f"signal:{request}")), self.config.successors + 1))
         if len(owners) < 2:

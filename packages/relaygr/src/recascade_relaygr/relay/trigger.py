@@ -1,7 +1,7 @@
 """Which requests are worth a prefix run ahead of time.
 
-The paper: an admission controller that predicts from light metadata whether inline ranking would miss its P99, admits only
-such requests, and bounds both the live footprint and the load of running prefixes. The inequalities are ours.
+The paper: an admission controller that predicts from light metadata whether inline ranking would miss its P99, admits
+only such requests, and bounds both the live footprint and the load of running prefixes. The inequalities are ours.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _EARLY = 0.1
 class Decision(NamedTuple):
     """Whether a prefix is to be run early.
 
-    ``reason``: ``at-risk`` (admitted), ``not-at-risk``, ``too-long`` (not even the relay fits the budget, so the history is
-    to be cut to ``prefix_tokens``, and nothing is left to relay), ``too-late`` (it would not be ready in time),
-    ``owner-unknown``, ``no-room``, ``load``, ``no-owner``.
+    ``reason``: ``at-risk`` (admitted), ``not-at-risk``, ``too-long`` (not even the relay fits the budget, so the
+    history is to be cut to ``prefix_tokens``, and nothing is left to relay), ``too-late`` (it would not be ready in
+    time), ``owner-unknown``, ``no-room``, ``load``, ``no-owner``.
     """
 
     admitted: bool
@@ -33,12 +33,13 @@ class Decision(NamedTuple):
 class Trigger:
     """Decides in O(1), from tables and counters.
 
-    A request is admitted if, with ``Q`` the queue of the owner, ``B`` the ranking budget and ``T`` predicted 99th
-    percentiles::
+    A request is admitted if, with ``Q`` the wait at the owner now or its 99th percentile of late, ``B`` the ranking
+    budget and ``T`` predicted 99th percentiles::
 
         at risk    Q + T_full + guard > B
-        useful     Q + T_rank ≤ B                  (otherwise the history is cut until it holds)
-        in time    Q_fill + T_prefill ≤ slack      (T_reload where host memory holds the prefix, 0 where it is ready)
+        useful     T_rank ≤ B                      (otherwise the history is cut until it holds)
+        in time    Q_fill + T_prefill ≤ slack + B - T_rank - guard
+                                                   (T_reload where host memory holds the prefix, 0 where it is ready)
         footprint  bytes ≤ what the owner can reserve
         load       T_prefill ≤ the owner's bucket, refilled with ρ · lanes seconds per second, and
                    bytes ≤ another one, refilled with capacity / window bytes per second (Little's law)
@@ -74,10 +75,10 @@ class Trigger:
             return Decision(False, "no-owner", sizes.prefix)
         if load is not None and now - load.measured > config.trigger.stale_seconds:
             load = None
-        rank_queue = load.rank_queue if load is not None else 0.0
-        budget = config.rank_budget - rank_queue
+        budget = config.rank_budget
+        waiting = max(load.rank_queue, load.rank_delay) if load is not None else 0.0
         if config.trigger.enabled:
-            if self.costs.full(sizes) + config.trigger.guard_ms / 1e3 <= budget:
+            if waiting + self.costs.full(sizes) + config.trigger.guard_ms / 1e3 <= budget:
                 return Decision(False, "not-at-risk", sizes.prefix)
             if self.costs.rank(sizes) > budget:
                 shortened = self._affordable(sizes, budget)
@@ -89,7 +90,10 @@ class Trigger:
                 return Decision(False, "owner-unknown", sizes.prefix)
         cost = self._fill_seconds(sizes.prefix, held)
         if load is not None and held != "ready":
-            if config.trigger.enabled and load.fill_queue / config.executor.lanes + cost > self.slack.value:
+            # A ranking request can wait for its prefix as long as it will still be answered in time.
+            patience = max(budget - self.costs.rank(sizes) - config.trigger.guard_ms / 1e3, 0.0)
+            ready = load.fill_queue / config.executor.lanes + cost
+            if config.trigger.enabled and ready > self.slack.value + patience:
                 return Decision(False, "too-late", sizes.prefix)
             if size > load.free_bytes:
                 return Decision(False, "no-room", sizes.prefix)
