@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from recascade.data.reranking_batch import RerankingBatch, RerankingSchema
+from recascade.models.list_inputs import FieldEmbedding
 
 
 class ListFeatures(nn.Module):
@@ -19,18 +20,17 @@ class ListFeatures(nn.Module):
 
     def __init__(self, schema: RerankingSchema, dimension: int, embedding: int) -> None:
         super().__init__()
-        # Row 0 is the unknown item's, which stays at zero.
-        self.items = nn.Embedding(schema.item_count + 1, embedding, padding_idx=0) if schema.item_count else None
-        self.fields = nn.ModuleList(nn.Embedding(size, embedding) for size in schema.field_sizes)
-        self.profiles = nn.ModuleList(nn.Embedding(size, embedding) for size in schema.profile_sizes)
-        tables = len(self.fields) + (self.items is not None)
-        self.projection = nn.Linear(tables * embedding + schema.feature_count, dimension)
-        self.profile_width = len(self.profiles) * embedding
-        for module in self.modules():
-            if isinstance(module, nn.Embedding):
-                nn.init.normal_(module.weight, std=embedding**-0.5)
-                if module.padding_idx is not None:
-                    nn.init.zeros_(module.weight[module.padding_idx])
+        # Identity is a field like any other, whose code 0 is the unknown item.
+        self.reads_identity = schema.item_count > 0
+        identity = (schema.item_count + 1,) if self.reads_identity else ()
+        self.fields = FieldEmbedding((*identity, *schema.field_sizes), embedding)
+        self.user_fields = FieldEmbedding(schema.profile_sizes, embedding)
+        self.projection = nn.Linear(self.fields.width + schema.feature_count, dimension)
+
+    @property
+    def profile_width(self) -> int:
+        """P, width of ``profile``."""
+        return self.user_fields.width
 
     def candidates(self, batch: RerankingBatch) -> Tensor:
         """``[B, n, d]``, zeros in padding."""
@@ -43,13 +43,11 @@ class ListFeatures(nn.Module):
         return self._vectors(batch.history_items, batch.history_fields, batch.history_features, batch.history_mask)
 
     def profile(self, batch: RerankingBatch) -> Tensor:
-        """``[B, profile_width]``."""
-        parts = [table(batch.profile[:, number]) for number, table in enumerate(self.profiles)]
-        return torch.cat(parts, 1) if parts else batch.initial_scores.new_zeros(len(batch.profile), 0)
+        """``[B, P]``."""
+        vectors: Tensor = self.user_fields(batch.profile)
+        return vectors
 
     def _vectors(self, items: Tensor, fields: Tensor, features: Tensor, mask: Tensor) -> Tensor:
-        parts = [table(fields[..., number]) for number, table in enumerate(self.fields)]
-        if self.items is not None:
-            parts.append(self.items(items + 1))
-        vectors: Tensor = self.projection(torch.cat([*parts, features], -1))
+        codes = torch.cat([items[..., None] + 1, fields], -1) if self.reads_identity else fields
+        vectors: Tensor = self.projection(torch.cat([self.fields(codes), features], -1))
         return vectors.masked_fill(~mask[..., None], 0.0)

@@ -1,15 +1,17 @@
-"""What teacher and student learn from: clicks, and each other. All take padded lists and give a number each list.
+"""What the teacher learns from clicks, and the student from the teacher. (What the student learns from clicks is any
+scorer's loss, ``recascade.nn.list_losses``.)
 
-Labels may be grades: gains ``2^label - 1``, those of NDCG, take the place of clicks (our choice; for clicks the same).
+Labels may be grades; a label above 0 is a click, and what is learnt is in proportion to it (our choice).
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, softplus
+from torch.nn.functional import softplus
 
-from recascade.nn.masked_softmax import masked_log_softmax, masked_softmax
+from recascade.nn.list_losses import masked_log_softmax, mean_where
+from recascade.nn.masked_softmax import masked_softmax
 from recascade.nn.plackett_luce import choice_divergence, choice_sets, order_log_likelihood, slot_discounts
 from recascade_psad.blocks import free_before_block, valid_slots
 
@@ -22,7 +24,7 @@ def gold_order(labels: Tensor, mask: Tensor, slots: int) -> Tensor:
 
 def slot_targets(labels: Tensor, mask: Tensor, prefix: Tensor, block: int) -> tuple[Tensor, Tensor]:
     """What the teacher should choose at each slot behind the given earlier blocks: clicked candidates that are left,
-    in proportion to their gains; where none is left, any of the others (inferred; cf. Seq2Slate's supervised loss).
+    in proportion to their labels; where none is left, any of the others (inferred; cf. Seq2Slate's supervised loss).
 
     Args:
         labels: float ``[B, n]``.
@@ -35,16 +37,17 @@ def slot_targets(labels: Tensor, mask: Tensor, prefix: Tensor, block: int) -> tu
         candidate was left.
     """
     free = free_before_block(prefix, mask, block) & valid_slots(mask, prefix.shape[1])[..., None]
-    gains = (torch.exp2(labels) - 1)[:, None] * free
-    clicked = gains.sum(-1) > 0
-    wanted = torch.where(clicked[..., None], gains, free.float())
+    left = labels[:, None] * free
+    clicked = left.sum(-1) > 0
+    wanted = torch.where(clicked[..., None], left, free.float())
     return wanted / wanted.sum(-1, keepdim=True).clamp(min=1e-12), clicked
 
 
 def teacher_loss(
     logits: Tensor, labels: Tensor, mask: Tensor, prefix: Tensor, block: int, unclicked_weight: float
 ) -> Tensor:
-    """``[B]``: cross-entropy to ``slot_targets``, slots weighed by ``1 / log2(1 + j)`` (inferred, §2.5).
+    """Scalar: cross-entropy to ``slot_targets``, slots weighed by ``1 / log2(1 + j)`` (inferred); the mean over lists
+    with a click, 0 where there is none.
 
     Args:
         logits: float ``[B, m, n]`` behind ``prefix``.
@@ -53,9 +56,6 @@ def teacher_loss(
         prefix: int64 ``[B, m]``.
         block: K.
         unclicked_weight: ε, of slots for which no clicked candidate is left.
-
-    Returns:
-        0 for lists without a click.
     """
     targets, clicked = slot_targets(labels, mask, prefix, block)
     free = free_before_block(prefix, mask, block)
@@ -63,27 +63,14 @@ def teacher_loss(
     weights = slot_discounts(prefix.shape[1], logits.device) * torch.where(clicked, 1.0, unclicked_weight)
     weights = weights * valid_slots(mask, prefix.shape[1])
     losses = (weights * entropies).sum(1) / weights.sum(1).clamp(min=1e-12)
-    return losses * has_click(labels)
-
-
-def listwise_loss(scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-    """``[B]``: ``-Σ_i (g_i / Σ g) log softmax(s)_i``, 0 for lists without a click (ListNet, Cao et al., ICML 2007)."""
-    gains = (torch.exp2(labels) - 1) * mask
-    shares = gains / gains.sum(1, keepdim=True).clamp(min=1e-12)
-    return -(shares * masked_log_softmax(scores, mask)).sum(1)
-
-
-def binary_loss(scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-    """``[B]``: mean cross-entropy of clicked or not over the list's candidates."""
-    each = binary_cross_entropy_with_logits(scores, (labels > 0).to(scores.dtype), reduction="none")
-    return (each * mask).sum(1) / mask.sum(1).clamp(min=1)
+    return mean_where(losses, (labels > 0).any(1))
 
 
 def plackett_luce_distillation(
     logits: Tensor, scores: Tensor, order: Tensor, mask: Tensor, temperature: float, student_temperature: float
 ) -> Tensor:
     """``[B]``: at each slot of the teacher's list, its choice among all candidates left against the student's, read as
-    a Plackett–Luce model; slots weighed by ``1 / log2(1 + j)`` (inferred, §2.5).
+    a Plackett–Luce model; slots weighed by ``1 / log2(1 + j)`` (inferred).
 
     Args:
         logits: float ``[B, m, n]``, the teacher's along ``order``.
@@ -144,8 +131,3 @@ def over_slots(values: Tensor, mask: Tensor) -> Tensor:
     """``[B]``: mean of ``[B, m]`` over each list's slots, weighed by ``1 / log2(1 + j)``."""
     weights = slot_discounts(values.shape[1], values.device) * valid_slots(mask, values.shape[1])
     return (weights * values).sum(1) / weights.sum(1).clamp(min=1e-12)
-
-
-def has_click(labels: Tensor) -> Tensor:
-    """bool ``[B]``: whether any candidate was clicked."""
-    return (labels > 0).any(1)

@@ -46,7 +46,7 @@ class PSADModel(nn.Module):
         apart = both and (config.train == "offline" or not config.shared)
         self.teacher_profile = UserProfileNetwork(config, schema) if apart else None
         self.student = Student(config) if config.train != "teacher" else None
-        self.teacher = Teacher(config) if config.train != "student" else None
+        self.teacher = Teacher(config, schema.candidates) if config.train != "student" else None
 
     def scores(self, batch: RerankingBatch) -> Tensor:
         """The student's: float ``[B, n]``, -inf in padding; labels are not read."""
@@ -67,10 +67,11 @@ class PSADModel(nn.Module):
             view: of the same batch by ``profile``, where it is at hand already.
         """
         assert self.teacher is not None
-        network = self.teacher_profile or self.profile
-        if view is None or network is not self.profile:
-            view = network(batch)
-        return Encoded(self.teacher.encode(view), view.mask, network.slot_encoding(view.intent, slots))
+        if self.teacher_profile is not None:
+            view = self.teacher_profile(batch)
+        elif view is None:
+            view = self.profile(batch)
+        return Encoded(self.teacher.encode(view), view.mask, self.teacher.slot_encoding(view.intent, slots))
 
     def teach(self, encoded: Encoded, prefix: Tensor) -> Tensor:
         """The teacher's logits ``[B, m, n]`` behind a given prefix, int64 ``[B, m]``, in one pass."""

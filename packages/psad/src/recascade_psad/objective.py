@@ -9,14 +9,12 @@ from torch import Tensor
 
 from recascade.data.reranking_batch import RerankingBatch
 from recascade.models.evaluation_mode import evaluation_mode
+from recascade.nn.list_losses import click_log_loss, listwise_softmax
 from recascade_psad.config import DistillationConfig
 from recascade_psad.losses import (
-    binary_loss,
     first_choice_distillation,
     gold_order,
-    has_click,
     list_mle_distillation,
-    listwise_loss,
     pairwise_distillation,
     plackett_luce_distillation,
     rank_distillation,
@@ -44,7 +42,7 @@ class TeacherStep:
 
 
 def teacher_step(model: PSADModel, batch: RerankingBatch, view: UserView | None) -> TeacherStep:
-    """One training pass of the teacher behind a prefix (inferred, §2.5 and §2.6 of the specification).
+    """One training pass of the teacher behind a prefix (inferred).
 
     Args:
         model: in training mode.
@@ -60,9 +58,9 @@ def teacher_step(model: PSADModel, batch: RerankingBatch, view: UserView | None)
     logits = model.teach(encoded, prefix)
     assert model.teacher is not None
     size = model.teacher.block_size(prefix.shape[1])
-    lost = teacher_loss(logits, batch.labels, batch.candidate_mask, prefix, size, settings.unclicked_weight)
+    loss = teacher_loss(logits, batch.labels, batch.candidate_mask, prefix, size, settings.unclicked_weight)
     lesson = own if free_running else Generated(prefix, logits.detach())
-    return TeacherStep(_over_clicked(lost, batch.labels), encoded, lesson)
+    return TeacherStep(loss, encoded, lesson)
 
 
 @torch.no_grad()
@@ -81,9 +79,8 @@ def student_step(model: PSADModel, batch: RerankingBatch, view: UserView) -> tup
     """The student's scores ``[B, n]`` and their loss on clicks, both with gradient."""
     assert model.student is not None
     scores: Tensor = model.student(view)
-    if model.config.student.loss == "binary":
-        return scores, binary_loss(scores, batch.labels, batch.candidate_mask).mean()
-    return scores, _over_clicked(listwise_loss(scores, batch.labels, batch.candidate_mask), batch.labels)
+    loss = listwise_softmax if model.config.student.loss == "listwise" else click_log_loss
+    return scores, loss(scores, batch.labels, batch.candidate_mask)
 
 
 @torch.no_grad()
@@ -136,8 +133,3 @@ def mutual_distillation(model: PSADModel, encoded: Encoded, lesson: Generated, s
 def _slots(model: PSADModel, batch: RerankingBatch) -> int:
     candidates = batch.candidate_mask.shape[1]
     return min(model.config.slots or candidates, candidates)
-
-
-def _over_clicked(values: Tensor, labels: Tensor) -> Tensor:
-    """The mean over lists with a click; 0 where there is none."""
-    return values.sum() / has_click(labels).sum().clamp(min=1)

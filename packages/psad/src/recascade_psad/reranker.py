@@ -7,7 +7,7 @@ from torch import Tensor
 
 from recascade.data.reranking_batch import RerankingBatch
 from recascade.models.evaluation_mode import evaluation_mode
-from recascade_psad.blocks import valid_slots
+from recascade.nn.list_order import order_by_scores, surplus_marked
 from recascade_psad.model import PSADModel
 
 
@@ -34,8 +34,7 @@ class StudentReranker:
 
     def rerank(self, batch: RerankingBatch, count: int) -> Tensor:
         """int64 ``[B, count]``, best first; -1 where a list has fewer candidates."""
-        order = self.scores(batch).argsort(dim=1, descending=True, stable=True)
-        return only_real(order, batch.candidate_mask, count)
+        return order_by_scores(self.scores(batch), batch.candidate_mask, count)
 
 
 class TeacherReranker:
@@ -59,11 +58,4 @@ class TeacherReranker:
         slots = min(count, batch.candidate_mask.shape[1])
         with evaluation_mode(self.model):
             order = self.model.generate(self.model.encode(batch, slots)).order
-        return only_real(order, batch.candidate_mask, count)
-
-
-def only_real(order: Tensor, mask: Tensor, count: int) -> Tensor:
-    """An order with real candidates first, int64 ``[B, m]``, as ``[B, count]`` with -1 behind each list's last one."""
-    order = order[:, :count].masked_fill(~valid_slots(mask, min(count, order.shape[1])), -1)
-    missing = count - order.shape[1]
-    return torch.nn.functional.pad(order, (0, missing), value=-1) if missing else order
+        return surplus_marked(order, batch.candidate_mask, count)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from recascade.nn.dropout import dropout_add
 from recascade.nn.feed_forward import FeedForward
+from recascade.nn.list_encoder import masked_attention
 from recascade.nn.multi_head import MultiHeadProjections
-from recascade.nn.padded_attention import padded_attention
 
 KeysValues = tuple[Tensor, Tensor]
 
@@ -70,11 +70,9 @@ class SlotDecoderBlock(nn.Module):
         keys, values = self.self_attention.keys_values(normalised)
         if earlier is not None:
             keys, values = torch.cat([earlier[0], keys], 1), torch.cat([earlier[1], values], 1)
-        attended = padded_attention(
-            self.self_attention.queries(normalised), keys, values, visible[:, None], dropout=rate
-        )
+        attended = masked_attention(self.self_attention.queries(normalised), keys, values, visible, dropout=rate)
         stream = dropout_add(self.self_attention.join(attended), slots, rate)
         query = self.pool_attention.queries(self.pool_norm(stream))
-        attended = padded_attention(query, pool.keys, pool.values, pool.mask[:, None, None], dropout=rate)
+        attended = masked_attention(query, pool.keys, pool.values, pool.mask, dropout=rate)
         stream = dropout_add(self.pool_attention.join(attended), stream, rate)
         return self.feed_forward(stream), (keys, values)

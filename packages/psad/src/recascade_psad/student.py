@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from recascade.nn.padded_encoder_block import PaddedEncoderBlock
+from recascade.nn.list_encoder import ListBlock, masked_mean
 from recascade.nn.tower import tower
 from recascade_psad.config import PSADConfig
 from recascade_psad.user_profile_network import UserView
@@ -25,9 +25,7 @@ class Student(nn.Module):
         super().__init__()
         context = config.student.context
         self.block = (
-            PaddedEncoderBlock(config.dimension, config.heads, config.hidden, config.dropout)
-            if context == "attention"
-            else None
+            ListBlock(config.dimension, config.heads, config.hidden, config.dropout) if context == "attention" else None
         )
         self.pooled = context != "none"
         inputs = config.dimension * (3 if self.pooled else 2)
@@ -37,10 +35,9 @@ class Student(nn.Module):
         """float ``[B, n]``, greater is better; without meaning in padding."""
         candidates, mask = view.candidates, view.mask
         if self.block is not None:
-            candidates = self.block(candidates, mask).masked_fill(~mask[..., None], 0.0)
+            candidates = self.block(candidates, mask)
         inputs = [candidates, view.intent[:, None].expand_as(candidates)]
         if self.pooled:
-            mean = candidates.sum(1, keepdim=True) / mask.sum(1)[:, None, None].clamp(min=1)
-            inputs.append(mean.expand_as(candidates))
+            inputs.append(masked_mean(candidates, mask)[:, None].expand_as(candidates))
         scores: Tensor = self.perceptron(torch.cat(inputs, -1))
         return scores[..., 0]

@@ -12,10 +12,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from recascade.nn.padded_encoder_block import PaddedEncoderBlock
+from recascade.nn.list_encoder import ListEncoder
 from recascade_psad.blocks import free_before_block, relaxed_causal_mask, valid_slots
 from recascade_psad.commit import commit
 from recascade_psad.config import PSADConfig
+from recascade_psad.positions import PositionEncoding
 from recascade_psad.slot_decoder import KeysValues, Pool, SlotDecoderBlock
 from recascade_psad.user_profile_network import UserView
 
@@ -40,18 +41,21 @@ class Teacher(nn.Module):
 
     Args:
         config: sizes, block and rule of commitment.
+        places: most candidates of a list.
     """
 
-    def __init__(self, config: PSADConfig) -> None:
+    def __init__(self, config: PSADConfig, places: int) -> None:
         super().__init__()
         self.block = config.teacher.block
         self.rule = config.teacher.commit
         shape = (config.dimension, config.heads, config.hidden, config.dropout)
-        self.encoder = nn.ModuleList(PaddedEncoderBlock(*shape) for _ in range(config.teacher.encoder_blocks))
+        self.encoder = ListEncoder(
+            config.teacher.encoder_blocks, config.dimension, config.heads, config.hidden, config.dropout
+        )
         self.decoder = nn.ModuleList(SlotDecoderBlock(*shape) for _ in range(config.teacher.decoder_blocks))
+        self.slots = PositionEncoding(places, config.dimension, adaptive=config.profile.position)
         self.beginning = nn.Parameter(torch.randn(config.dimension) * config.dimension**-0.5)
         self.slot_norm = nn.LayerNorm(config.dimension)
-        self.candidate_norm = nn.LayerNorm(config.dimension)
         self.pointer = nn.Linear(config.dimension, config.dimension, bias=False)
 
     def block_size(self, slots: int) -> int:
@@ -60,11 +64,13 @@ class Teacher(nn.Module):
 
     def encode(self, view: UserView) -> Tensor:
         """``[B, n, d]``: z, the candidates knowing each other; zeros in padding."""
-        encoded = view.candidates
-        for block in self.encoder:
-            encoded = block(encoded, view.mask)
-        normalised: Tensor = self.candidate_norm(encoded)
-        return normalised.masked_fill(~view.mask[..., None], 0.0)
+        encoded: Tensor = self.encoder(view.candidates, view.mask)
+        return encoded.masked_fill(~view.mask[..., None], 0.0)
+
+    def slot_encoding(self, intent: Tensor, count: int) -> Tensor:
+        """``[B, m, d]``: p̃ of the first ``count`` slots for users of intent ``[B, d]``."""
+        encoding: Tensor = self.slots(intent, torch.arange(count, device=intent.device))
+        return encoding
 
     def forward(self, encoded: Tensor, mask: Tensor, slot_encoding: Tensor, prefix: Tensor) -> Tensor:
         """Logits of all slots in one pass, each block after the given earlier ones: float ``[B, m, n]``.
@@ -110,9 +116,8 @@ class Teacher(nn.Module):
                 stream, keys_values = block(stream, visible, pool, caches[number])
                 caches[number] = keys_values if cached else None
             logits = self._logits(stream[:, start - first :], encoded, free[:, None])
-            real = valid[:, start:stop]
-            chosen = commit(logits.masked_fill(~real[..., None], -torch.inf), self.rule)
-            order[:, start:stop] = torch.where(real, chosen, order[:, start:stop])
+            chosen = commit(logits, free, self.rule)
+            order[:, start:stop] = torch.where(chosen >= 0, chosen, order[:, start:stop])
             # Out of place: the logits of this block still hold the mask as it was.
             free = free.scatter(1, order[:, start:stop], False)
             written.append(logits)

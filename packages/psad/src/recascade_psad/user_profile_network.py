@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from recascade.data.reranking_batch import RerankingBatch, RerankingSchema
+from recascade.nn.list_encoder import ListBlock, masked_mean
 from recascade.nn.masked_softmax import masked_softmax
-from recascade.nn.padded_encoder_block import PaddedEncoderBlock
 from recascade_psad.config import PSADConfig
 from recascade_psad.list_features import ListFeatures
 from recascade_psad.positions import PersonalGate, PositionEncoding
@@ -54,8 +54,7 @@ class UserProfileNetwork(nn.Module):
         self.ages = nn.Embedding(AGES, width)
         nn.init.normal_(self.ages.weight, std=width**-0.5)
         self.history_blocks = nn.ModuleList(
-            PaddedEncoderBlock(width, config.heads, config.hidden, config.dropout)
-            for _ in range(config.profile.history_blocks)
+            ListBlock(width, config.heads, config.hidden, config.dropout) for _ in range(config.profile.history_blocks)
         )
         self.intent = nn.Sequential(
             nn.Linear(width + self.features.profile_width, width), nn.GELU(), nn.Linear(width, width)
@@ -64,10 +63,11 @@ class UserProfileNetwork(nn.Module):
             self.query = nn.Linear(width, width, bias=False)
             self.decay = nn.Linear(width, 1, bias=False)
         self.gate = PersonalGate(3 * width, width) if self.parts.gate else None
-        places = max(schema.candidates, 1)
-        adaptive = self.parts.position
-        self.ranks = PositionEncoding(places, width, adaptive=adaptive) if self.parts.initial_rank else None
-        self.slots = PositionEncoding(places, width, adaptive=adaptive)
+        self.ranks = (
+            PositionEncoding(schema.candidates, width, adaptive=self.parts.position)
+            if self.parts.initial_rank
+            else None
+        )
         self.score = nn.Linear(1, width, bias=False) if self.parts.initial_score else None
 
     def forward(self, batch: RerankingBatch) -> UserView:
@@ -89,11 +89,6 @@ class UserProfileNetwork(nn.Module):
         mask = batch.candidate_mask
         return UserView(intent, candidates.masked_fill(~mask[..., None], 0.0), mask)
 
-    def slot_encoding(self, intent: Tensor, count: int) -> Tensor:
-        """``[B, m, d]``, p̃ˢˡᵒᵗ of the first ``count`` slots."""
-        encoding: Tensor = self.slots(intent, torch.arange(count, device=intent.device))
-        return encoding
-
     def _history(self, batch: RerankingBatch) -> Tensor:
         """``[B, T, d]``: h′, each event knowing its age and the others."""
         ages = batch.history_ages.clamp(0, AGES - 1).long()
@@ -104,8 +99,8 @@ class UserProfileNetwork(nn.Module):
 
     def _intent(self, batch: RerankingBatch, history: Tensor) -> Tensor:
         """``[B, d]``: u = MLP([mean h′ ‖ profile])."""
-        events = batch.history_mask.sum(1, keepdim=True).clamp(min=1)
-        intent: Tensor = self.intent(torch.cat([history.sum(1) / events, self.features.profile(batch)], 1))
+        mean = masked_mean(history, batch.history_mask)
+        intent: Tensor = self.intent(torch.cat([mean, self.features.profile(batch)], 1))
         return intent
 
     def _recalled(self, batch: RerankingBatch, candidates: Tensor, intent: Tensor, history: Tensor) -> Tensor:

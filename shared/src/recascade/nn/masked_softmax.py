@@ -13,14 +13,6 @@ def masked_softmax(values: Tensor, mask: Tensor) -> Tensor:
         values: float ``[..., n]``; what stands outside the mask changes nothing, infinities included.
         mask: bool, broadcasts with ``values``; a row without any entry gets zeros.
     """
-    return torch.softmax(_hidden(values, mask), -1).masked_fill(~mask, 0.0)
-
-
-def masked_log_softmax(values: Tensor, mask: Tensor) -> Tensor:
-    """The logarithm of ``masked_softmax``; 0 outside the mask, so that a product with a probability of 0 is 0."""
-    return torch.log_softmax(_hidden(values, mask), -1).masked_fill(~mask, 0.0)
-
-
-def _hidden(values: Tensor, mask: Tensor) -> Tensor:
     # The least finite number, not -inf: a row of -inf alone would be NaN, and so would its gradient.
-    return values.masked_fill(~mask, torch.finfo(values.dtype).min)
+    hidden = values.masked_fill(~mask, torch.finfo(values.dtype).min)
+    return hidden.softmax(-1).masked_fill(~mask, 0.0)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from recascade.nn.masked_softmax import masked_log_softmax, masked_softmax
+from recascade.nn.list_losses import masked_log_softmax
+from recascade.nn.masked_softmax import masked_softmax
 
 
 def choice_sets(order: Tensor, mask: Tensor) -> Tensor:
