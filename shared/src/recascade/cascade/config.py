@@ -21,8 +21,8 @@ _SECTIONS = ("model", "trainer")
 class CascadeConfig:
     """Which methods stand in line, and how long the lists between them are. All defaults are our choice.
 
-    A stage is written as the name of a method, or ``method/variant``; its settings are a list of texts as they are typed
-    for ``recascade run``, as ``model.ranker_settings=[dimension=32, trainer.max_epochs=5]``.
+    A stage is written as the name of a method, or ``method/variant``; its settings are a list of texts as they are
+    typed for ``recascade run``, as ``model.ranker_settings=[dimension=32, trainer.max_epochs=5]``.
 
     Attributes:
         retriever: the method that finds candidates in the whole catalogue; item-knn.
@@ -129,9 +129,7 @@ class Member:
             seed: of the fit.
         """
         common = {f"trainer.{key}": value for key, value in trainer.items()} if self.method.trained else {}
-        return compose(
-            self.method, data=data, variant=self.variant, seed=seed, overrides={**common, **self.settings}
-        )
+        return compose(self.method, data=data, variant=self.variant, seed=seed, overrides={**common, **self.settings})
 
 
 def _member(slot: str, stage: Stage, written: str, settings: Sequence[str]) -> Member:

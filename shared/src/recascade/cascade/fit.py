@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from recascade.bench.config import WITHOUT_EFFECT, RunConfig
 from recascade.cascade.cascade import Cascade, RerankingStage
 from recascade.cascade.config import CascadeConfig, Member
@@ -127,7 +125,8 @@ class _Fitter:
     def __init__(self, experiment: Experiment, data: EncodedSplit) -> None:
         self.experiment = experiment
         self.data = data
-        self.origin = f"{data.manifest.fingerprint}-{hashlib.sha256(np.ascontiguousarray(data.train_ends)).hexdigest()[:12]}"
+        ends = hashlib.sha256(data.train_ends.tobytes()).hexdigest()[:12]
+        self.origin = f"{data.manifest.fingerprint}-{ends}"
         self.stages: list[FittedStage] = []
 
     def retriever(self, member: Member) -> Retriever:

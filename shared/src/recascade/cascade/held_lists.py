@@ -47,8 +47,8 @@ def without_latest(data: EncodedSplit, share: float) -> EncodedSplit:
     counts[counts == lengths] = 0
     if not counts.any():
         raise DataError(
-            "Nobody has training events both before and after the moment that lists would be made from; a re-ranker has "
-            "nothing to learn here. Change model.held_share, or leave model.reranker out."
+            "Nobody has training events both before and after the moment that lists would be made from; a re-ranker "
+            "has nothing to learn here. Change model.held_share, or leave model.reranker out."
         )
     ends = offsets[1:] - counts
     return replace(

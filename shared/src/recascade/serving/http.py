@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from recascade.errors import ConfigurationError, MissingDependencyError, RecascadeError, did_you_mean
 from recascade.serving.metrics import Metrics
-from recascade.serving.parameters import RequestError
+from recascade.serving.parameters import ForbiddenError, RequestError
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 LARGEST_BODY = 1 << 20
 """Bytes of a request's body."""
+_PAGE_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'"
 _log = logging.getLogger(__name__)
 
 
@@ -36,11 +38,13 @@ class Route:
             object.
         path: such as ``/recommend``.
         answer: from the parameters to anything JSON can say; called in one of the service's threads.
+        local: whether only this machine may ask, whatever address the service listens at: for what changes the service.
     """
 
     method: Literal["GET", "POST"]
     path: str
     answer: Callable[[Mapping[str, Any]], Any]
+    local: bool = False
 
 
 def application(
@@ -50,11 +54,13 @@ def application(
     health: Callable[[], Mapping[str, Any]] = dict,
     threads: int = 4,
     close: Callable[[], None] = lambda: None,
+    page: str | None = None,
 ) -> Starlette:
     """An ASGI application that answers these routes, and ``GET /health`` and ``GET /metrics``.
 
-    A ``RequestError`` is answered with status 400 and ``{"error": sentence}``, any other error with 500: a
-    ``RecascadeError`` with its sentence, the unforeseen with a general one, its traceback going to the log.
+    A ``RequestError`` is answered with status 400 (``ForbiddenError``: 403) and ``{"error": sentence}``, any other
+    error with 500: a ``RecascadeError`` with its sentence, the unforeseen with a general one, its traceback going to
+    the log.
 
     Args:
         routes: what the service answers.
@@ -62,6 +68,7 @@ def application(
         health: facts to tell beside ``"status": "ok"``.
         threads: answers computed at a time; while one waits for a store, another computes.
         close: called after the last answer.
+        page: HTML to show at ``/``, where people look; it may load nothing from elsewhere.
 
     Raises:
         MissingDependencyError: starlette or orjson is not installed.
@@ -88,6 +95,9 @@ def application(
     async def tell_metrics(_: Request) -> Response:
         return starlette.responses.Response(metrics.page(), media_type="text/plain; version=0.0.4")
 
+    async def show_page(_: Request) -> Response:
+        return starlette.responses.HTMLResponse(page or "", headers={"content-security-policy": _PAGE_POLICY})
+
     async def refuse(request: Request, error: Exception) -> Response:
         status = getattr(error, "status_code", 500)
         if status == 404:
@@ -107,6 +117,7 @@ def application(
             *endpoints,
             starlette.routing.Route("/health", tell_health),
             starlette.routing.Route("/metrics", tell_metrics),
+            *([] if page is None else [starlette.routing.Route("/", show_page)]),
         ],
         exception_handlers={starlette.exceptions.HTTPException: refuse},
         lifespan=lifespan,
@@ -167,10 +178,14 @@ def _endpoint(
         # Starlette lets HEAD in wherever GET is.
         method = "GET" if request.method == "HEAD" else request.method
         try:
+            if routes[method].local:
+                _check_local(request)
             values = await _body(request) if method == "POST" else dict(request.query_params)
             answer = routes[method].answer
             status, content = 200, await asyncio.get_running_loop().run_in_executor(pool, answer, values)
             response = _json(content)
+        except ForbiddenError as error:
+            status, response = 403, _json({"error": str(error)}, 403)
         except RequestError as error:
             status, response = 400, _json({"error": str(error)}, 400)
         except RecascadeError as error:
@@ -184,6 +199,29 @@ def _endpoint(
         return response
 
     return endpoint
+
+
+def _check_local(request: Request) -> None:
+    """Refuse what does not come from a program on this machine that means it.
+
+    Neither a page of another site in a browser here may ask (a foreign name in ``Host``, or a body that is not declared
+    as JSON, which browsers send anywhere without asking), nor the world behind a proxy that runs here.
+    """
+    client = request.client.host if request.client else ""
+    headers = request.headers
+    named = headers.get("host", "").rsplit(":", 1)[0].strip("[]")
+    forwarded = any(name in headers for name in ("forwarded", "x-forwarded-for", "x-real-ip"))
+    if forwarded or not _is_loopback(client) or not (named == "localhost" or _is_loopback(named)):
+        raise ForbiddenError(f"{request.url.path} can be asked from this machine only, at 127.0.0.1 or localhost.")
+    if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise ForbiddenError(f"{request.url.path} wants the header 'content-type: application/json'.")
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 async def _body(request: Request) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from recascade.errors import MissingDependencyError
@@ -51,6 +51,24 @@ class Metrics:
             counter.inc()
 
         return observe
+
+    def timer(self, name: str, description: str, label: str) -> Callable[[str, float], None]:
+        """A function that notes seconds under a value of ``label``, in a histogram."""
+        seconds = self._client.Histogram(name, description, [label], buckets=BUCKETS, registry=self._registry)
+
+        def note(value: str, duration: float) -> None:
+            seconds.labels(value).observe(duration)
+
+        return note
+
+    def counter(self, name: str, description: str, labels: Sequence[str]) -> Callable[..., None]:
+        """A function that counts one more under these values of ``labels``."""
+        count = self._client.Counter(name, description, list(labels), registry=self._registry)
+
+        def note(*values: str) -> None:
+            count.labels(*values).inc()
+
+        return note
 
     def follow(self, kind: Literal["counter", "gauge"], name: str, description: str, read: Callable[[], float]) -> None:
         """Publish a number that somebody else keeps; it is read whenever Prometheus asks."""

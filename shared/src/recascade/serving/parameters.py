@@ -12,6 +12,10 @@ class RequestError(RecascadeError):
     """The request cannot be answered, and only its sender can mend it."""
 
 
+class ForbiddenError(RequestError):
+    """Whoever sent the request may not ask this."""
+
+
 def check_names(values: Mapping[str, Any], known: Iterable[str]) -> None:
     """Refuse parameters that nobody reads.
 

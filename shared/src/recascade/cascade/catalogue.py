@@ -1,0 +1,57 @@
+"""The items of a service: their numbers, identifiers and titles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from recascade.data.encoded import EncodedSplit
+from recascade.data.split import Split
+from recascade.serving.parameters import RequestError
+
+_TITLE_COLUMNS = ("title", "text")
+_LONGEST_TITLE = 80
+
+
+class Catalogue:
+    """Items numbered as in the vocabulary of a split.
+
+    Args:
+        data: its item vocabulary.
+        split: its catalogue file says the titles, where it has any.
+    """
+
+    def __init__(self, data: EncodedSplit, split: Split) -> None:
+        self.names: list[str] = data.items.ids.to_list()
+        self._numbers = {name: number for number, name in enumerate(self.names)}
+        self._titles = _titles(data, split)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def numbers(self, names: Sequence[str]) -> list[int]:
+        """The numbers of these items.
+
+        Raises:
+            RequestError: an item is unknown.
+        """
+        try:
+            return [self._numbers[name] for name in names]
+        except KeyError as error:
+            raise RequestError(f"There is no item {error.args[0]!r} in the catalogue.") from error
+
+    def title(self, number: int) -> str:
+        """What to call an item before people."""
+        return self._titles.get(number) or self.names[number]
+
+
+def _titles(data: EncodedSplit, split: Split) -> dict[int, str]:
+    items = split.items()
+    columns = [] if items is None else [name for name in _TITLE_COLUMNS if name in items.collect_schema()]
+    if items is None or not columns:
+        return {}
+    numbered = data.items.ids.to_frame("item_id").with_row_index("number")
+    known = items.select("item_id", title=pl.col(columns[0]).cast(pl.String)).unique("item_id", keep="first").collect()
+    found = numbered.join(known, on="item_id", how="inner").drop_nulls()
+    return {number: title[:_LONGEST_TITLE] for number, title in found.select("number", "title").iter_rows()}

@@ -1,0 +1,68 @@
+"""The stages that answer, replaceable one at a time while they answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from recascade.cascade.cascade import RerankingStage
+from recascade.cascade.fit import FittedCascade
+from recascade.contracts.ranker import Ranker
+from recascade.contracts.retriever import Retriever
+
+SLOTS = ("retriever", "ranker", "reranker")
+Kind_co = TypeVar("Kind_co", covariant=True)
+
+
+@dataclass(frozen=True)
+class Live(Generic[Kind_co]):
+    """One stage at work.
+
+    Attributes:
+        stage: what computes.
+        label: the method, with its variant.
+        version: of the fit.
+    """
+
+    stage: Kind_co
+    label: str
+    version: str
+
+
+@dataclass(frozen=True)
+class LiveStages:
+    """What answers one request from beginning to end: a swap makes a new one of these, and never changes one.
+
+    Attributes:
+        retriever: finds candidates.
+        retrieved: how many.
+        ranker: scores them, or None.
+        reranker: orders the head of the list, or None.
+    """
+
+    retriever: Live[Retriever]
+    retrieved: int
+    ranker: Live[Ranker] | None = None
+    reranker: Live[RerankingStage] | None = None
+
+    @classmethod
+    def of(cls, fitted: FittedCascade) -> LiveStages:
+        """The stages of a trained cascade."""
+        cascade = fitted.cascade
+        stages: dict[str, Any] = {
+            "retriever": cascade.retriever,
+            "ranker": cascade.ranker,
+            "reranker": cascade.reranking,
+        }
+        live = {each.slot: Live(stages[each.slot], each.label, each.version) for each in fitted.stages}
+        return cls(retrieved=cascade.retrieved, **live)
+
+    def swapped(self, slot: str, other: LiveStages) -> LiveStages:
+        """The same stages, with that of ``slot`` taken from another cascade."""
+        return replace(self, **{slot: getattr(other, slot)})
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Slot → method and version, of the stages that are there."""
+        present = {slot: getattr(self, slot) for slot in SLOTS}
+        return {slot: f"{live.label} {live.version}" for slot, live in present.items() if live is not None}

@@ -1,0 +1,103 @@
+"""One request through the live stages: every stage has its deadline, and something that stands in for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import perf_counter
+
+import torch
+
+from recascade.cascade.answer import Answer, StageAnswer
+from recascade.cascade.cascade import rank_with, rerank_with, retrieve_with
+from recascade.cascade.live_stages import SLOTS, Live, LiveStages
+from recascade.cascade.serve_config import ServeConfig
+from recascade.cascade.stage_worker import Outcome, StageWorker
+from recascade.contracts.context import Context
+from recascade.contracts.retriever import Retriever, TopK
+
+
+class Pipeline:
+    """Asks the stages one after the other.
+
+    A stage that is late, fails, is busy or returns something that is no list of distinct items of the catalogue is
+    stood in for: the retriever by the most popular items, the others by the order before them.
+
+    Args:
+        popular: the retriever that stands in; it must be quick and safe, for it has no deadline.
+        items: size of the catalogue.
+        config: deadlines, threads.
+    """
+
+    def __init__(self, popular: Retriever, items: int, config: ServeConfig) -> None:
+        self._popular = popular
+        self._items = items
+        self._config = config
+        self._workers = {slot: StageWorker(slot, config.workers, config.waiting) for slot in SLOTS}
+        self._deadlines: Mapping[str, float] = {
+            "retriever": config.retriever_deadline / 1000,
+            "ranker": config.ranker_deadline / 1000,
+            "reranker": config.reranker_deadline / 1000,
+        }
+
+    @torch.inference_mode()
+    def answer(self, stages: LiveStages, context: Context, k: int) -> Answer:
+        """The list of one request, as these stages make it; k items where the catalogue has as many."""
+        begin = perf_counter()
+        count = max(k, stages.retrieved)
+        found = [self._retrieve(stages.retriever, context, count)]
+        if stages.ranker is not None:
+            ranker, best = stages.ranker.stage, found[-1].best
+            found.append(self._improve("ranker", stages.ranker, best, lambda: rank_with(ranker, context, best)))
+        if stages.reranker is not None:
+            reranking, ranked = stages.reranker.stage, found[-1].best
+            found.append(
+                self._improve("reranker", stages.reranker, ranked, lambda: rerank_with(reranking, context, ranked))
+            )
+        return Answer(tuple(found), perf_counter() - begin)
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        for worker in self._workers.values():
+            worker.close()
+
+    def _retrieve(self, live: Live[Retriever], context: Context, count: int) -> StageAnswer:
+        exclude_seen = bool(self._config.exclude_seen)
+
+        def retrieve() -> TopK:
+            return retrieve_with(live.stage, context, count, exclude_seen=exclude_seen)
+
+        outcome = self._checked("retriever", retrieve, None)
+        best = outcome.value
+        if best is None:
+            best = retrieve_with(self._popular, context, count, exclude_seen=exclude_seen)
+        return StageAnswer("retriever", _name(live), outcome.problem, outcome.seconds, best)
+
+    def _improve(self, slot: str, live: Live[object], before: TopK, improve: Callable[[], TopK]) -> StageAnswer:
+        outcome = self._checked(slot, improve, before)
+        best = before if outcome.value is None else outcome.value
+        return StageAnswer(slot, _name(live), outcome.problem, outcome.seconds, best)
+
+    def _checked(self, slot: str, function: Callable[[], TopK], before: TopK | None) -> Outcome[TopK]:
+        outcome = self._workers[slot].call(torch.inference_mode()(function), self._deadlines[slot])
+        if outcome.value is None or self._is_valid(outcome.value, before):
+            return outcome
+        return Outcome(None, "invalid", outcome.seconds)
+
+    def _is_valid(self, best: TopK, before: TopK | None) -> bool:
+        """One row of distinct items of the catalogue, -1 behind them, no score NaN; the same items as before."""
+        items = best.items[0]
+        real = items[items >= 0]
+        ordered = real.sort().values
+        sound = (
+            best.items.shape == best.scores.shape
+            and len(real) > 0
+            and bool((items[: len(real)] >= 0).all())
+            and int(ordered[-1]) < self._items
+            and not bool((ordered[1:] == ordered[:-1]).any())
+            and not bool(best.scores.isnan().any())
+        )
+        return sound and (before is None or torch.equal(ordered, before.items[0][before.items[0] >= 0].sort().values))
+
+
+def _name(live: Live[object]) -> str:
+    return f"{live.label} {live.version}"

@@ -1,0 +1,68 @@
+"""``recascade serve cascade OUT``: all stages behind one endpoint."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recascade.cascade.catalogue import Catalogue
+from recascade.cascade.histories import Histories
+from recascade.cascade.live_stages import LiveStages
+from recascade.cascade.open_cascade import OpenedCascade, open_cascade
+from recascade.cascade.pipeline import Pipeline
+from recascade.cascade.serve_config import ServeConfig
+from recascade.cascade.service import CascadeService
+from recascade.errors import DataError
+from recascade.models.popularity import Popularity
+from recascade.serving.http import application
+from recascade.serving.metrics import Metrics
+from recascade.serving.one_thread import compute_on_one_thread
+from recascade.settings import compose_sections
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+
+def serve(directory: Path, options: Mapping[str, Any]) -> Starlette:
+    """The application of a trained cascade.
+
+    Args:
+        directory: of ``recascade cascade train``, or of one run of ``recascade run cascade``.
+        options: dotted keys, as ``{"serve.ranker_deadline": 50}``; see ``ServeConfig``.
+
+    Raises:
+        DataError: the folder holds no trained cascade.
+        ConfigurationError: an unknown option, or a value that cannot work.
+    """
+    config: ServeConfig = compose_sections({"serve": ServeConfig}, options)["serve"]
+    compute_on_one_thread()
+    opened = open_cascade(directory)
+    if config.exclude_seen is None:
+        config.exclude_seen = opened.config.evaluation.exclude_seen
+    metrics = Metrics()
+    pipeline = Pipeline(Popularity.fit(opened.data), len(opened.data.items), config)
+    service = service_of(opened, pipeline, config, metrics)
+    # The collector would walk through all identifiers again and again, at some request's expense.
+    gc.collect()
+    gc.freeze()
+    page = (files("recascade.cascade") / "page.html").read_text(encoding="utf-8")
+    return application(
+        service.routes(), metrics, health=service.health, threads=config.threads, close=pipeline.close, page=page
+    )
+
+
+def service_of(opened: OpenedCascade, pipeline: Pipeline, config: ServeConfig, metrics: Metrics) -> CascadeService:
+    """The service of an opened cascade."""
+
+    def load(folder: str) -> LiveStages:
+        other = open_cascade(Path(folder).expanduser())
+        if other.data.manifest.fingerprint != opened.data.manifest.fingerprint:
+            raise DataError(f"The cascade in {folder} was trained on other data; its items are numbered otherwise.")
+        return LiveStages.of(other.fitted)
+
+    histories = Histories(opened.data, most_events=config.most_events, most_users=config.most_users)
+    catalogue = Catalogue(opened.data, opened.split)
+    return CascadeService(LiveStages.of(opened.fitted), pipeline, catalogue, histories, load, metrics)
