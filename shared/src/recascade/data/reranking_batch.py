@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -91,6 +91,10 @@ class RerankingBatch:
     def target_count(self) -> int:
         """B lists are learned from."""
         return self.batch_size
+
+    def without_labels(self) -> RerankingBatch:
+        """The same lists as a live request brings them: labels are 0."""
+        return replace(self, labels=torch.zeros_like(self.labels))
 
     def take(self, rows: Tensor) -> RerankingBatch:
         """The given lists (int64 ``[R]``), in that order, padded as before."""

@@ -29,7 +29,7 @@ def describe(
     return {
         "history_length": lengths.astype(np.int64),
         "targets": targets.counts,
-        "activity": pl.Series(np.array(ACTIVITIES)[_thirds(lengths)]),
+        "activity": pl.Series(np.array(ACTIVITIES)[thirds(lengths)]),
         "popularity": pl.Series(np.array(POPULARITIES)[_target_popularity(data, targets)]),
         "tied": _tied(data, held_out, rows),
     }
@@ -56,7 +56,8 @@ def means(per_user: pl.DataFrame, metrics: list[str]) -> dict[str, dict[str, dic
     return result
 
 
-def _thirds(values: NDArray[np.int64]) -> NDArray[np.int64]:
+def thirds(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64 ``[N]``: 0, 1 or 2 for the lower, middle and upper third of the values; equal values stay together."""
     lower, upper = np.quantile(values, [1 / 3, 2 / 3], method="inverted_cdf")
     return np.searchsorted(np.array([lower, upper]), values, side="left").astype(np.int64)
 

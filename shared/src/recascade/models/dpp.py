@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from recascade.data.reranking_batch import RerankingBatch
-from recascade.models.list_similarity import candidate_similarity
-from recascade.models.mmr import relevance_of
+from recascade.models.mmr import relevance_of, similarity_of
 from recascade.nn.list_order import surplus_marked
 
 # A candidate whose residual falls below has its content in the list already; rounding decides nothing below it.
@@ -36,7 +35,7 @@ class DPP:
         steps = min(count, places)
         log_quality = self.weight * relevance
         # Dividing the kernel by its qualities leaves the residuals of S alone, so that large weights do not overflow.
-        similarity = candidate_similarity(batch)
+        similarity = similarity_of(batch)
         residuals = torch.ones_like(relevance)
         factors = torch.zeros(lists, places, steps, device=mask.device)
         left = mask.clone()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from recascade.data.reranking_batch import RerankingBatch
-from recascade.models.list_similarity import candidate_similarity
+from recascade.nn.list_similarity import candidate_similarity
 from recascade.nn.list_order import surplus_marked
 
 
@@ -25,7 +25,7 @@ class MMR:
 
     def rerank(self, batch: RerankingBatch, count: int) -> Tensor:
         """int64 ``[B, count]``, one vectorised step per place."""
-        relevance, similarity = relevance_of(batch), candidate_similarity(batch)
+        relevance, similarity = relevance_of(batch), similarity_of(batch)
         left = batch.candidate_mask.clone()
         nearest = torch.zeros_like(relevance)
         chosen = []
@@ -48,3 +48,8 @@ def relevance_of(batch: RerankingBatch) -> Tensor:
     falling = ((lengths - 1) / 2 - ranks) / deviation
     scored = (batch.initial_scores != 0).any(1, keepdim=True)
     return torch.where(scored, batch.initial_scores, falling).masked_fill(~mask, 0.0)
+
+
+def similarity_of(batch: RerankingBatch) -> Tensor:
+    """float ``[B, n, n]``, see ``candidate_similarity``."""
+    return candidate_similarity(batch.candidate_fields, batch.candidate_features, batch.candidate_mask)

@@ -74,6 +74,27 @@ def slot_cross_entropy(log_shares: Tensor, labels: Tensor, mask: Tensor, prefix:
     return mean_where(per_list, weights.sum(1) > 0)
 
 
+def slot_unlikelihood(log_shares: Tensor, labels: Tensor, mask: Tensor, prefix: Tensor) -> Tensor:
+    """What a generator gives to unlabelled candidates while labelled ones are left: ``-log(1 - share)``, summed over
+    them, in the slots that ``slot_cross_entropy`` weighs (after NAR4Rec's unlikelihood of unwanted lists, Ren et al.,
+    KDD 2024, whose lists are judged as a whole).
+
+    Args:
+        log_shares: float ``[B, m, n]``.
+        labels: float ``[B, n]``.
+        mask: bool ``[B, n]``.
+        prefix: int64 ``[B, m]``.
+    """
+    awaited = remaining_labels(labels * mask, prefix).sum(2) > 0
+    unwanted = (mask & (labels <= 0))[:, None]
+    shares = log_shares.exp().masked_fill(~unwanted, 0.0).clamp(max=1 - 1e-6)
+    losses = -torch.log1p(-shares).sum(2)
+    slots = torch.arange(log_shares.shape[1], device=labels.device, dtype=losses.dtype)
+    weights = awaited / torch.log2(2 + slots)
+    per_list = (weights * losses).sum(1) / weights.sum(1).clamp(min=1e-9)
+    return mean_where(per_list, weights.sum(1) > 0)
+
+
 def remaining_labels(labels: Tensor, prefix: Tensor) -> Tensor:
     """float ``[B, m, n]``: the labels ``[B, n]`` of candidates that the slots before j have not taken, else 0.
 

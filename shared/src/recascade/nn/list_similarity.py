@@ -6,18 +6,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from recascade.data.reranking_batch import RerankingBatch
 
-
-def candidate_similarity(batch: RerankingBatch) -> Tensor:
+def candidate_similarity(fields: Tensor, features: Tensor, mask: Tensor) -> Tensor:
     """float ``[B, n, n]`` in [-1, 1]: mean of the share of equal fields and the cosine of the features, as far as there
     are either; 1 on the diagonal, 0 in padding. Our choice.
 
     An unknown field equals none but its own candidate's. The matrix is positive semi-definite, as a determinantal
     process needs: a mean of inner products.
+
+    Args:
+        fields: int64 ``[B, n, S]``, 0 for unknown.
+        features: float ``[B, n, F]``.
+        mask: bool ``[B, n]``, True for a candidate.
     """
-    fields, features = batch.candidate_fields, batch.candidate_features
-    mask = batch.candidate_mask
     same = torch.eye(mask.shape[1], device=mask.device)
     kernels = []
     if fields.shape[2]:

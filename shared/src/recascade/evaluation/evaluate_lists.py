@@ -1,0 +1,148 @@
+"""Measure a re-ranker on the lists of a part: one row per list kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from recascade.contracts.reranker import ListScorer, Reranker
+from recascade.data.reranking_lists import Part, RerankingLists
+from recascade.errors import DataError, TrainingError
+from recascade.evaluation.click_metrics import auc, gauc
+from recascade.evaluation.groups import ACTIVITIES, thirds
+from recascade.evaluation.list_config import ListEvaluationConfig
+from recascade.evaluation.list_metrics import intra_list_diversity, list_metric, ordered_labels
+from recascade.nn.list_similarity import candidate_similarity
+
+
+@dataclass(frozen=True)
+class ListEvaluation:
+    """What was measured.
+
+    Attributes:
+        per_list: one row per list: ``list_id``, ``history_length``, ``targets`` (its positive candidates),
+            ``candidates``, ``activity`` (thirds of the lists by history length), then one column per metric and cutoff
+            such as ``ndcg@10``, and ``ild@10``; null where a list has no value.
+        orders: int64 ``[Q, n]``, the re-ranker's orders in the rows of ``per_list``; -1 behind a list's last candidate.
+        summary: the mean of each over the lists that have it; for a re-ranker with scores also ``auc`` over all
+            candidates and ``gauc`` within lists.
+        groups: grouping → group → means, and ``users``, the number of lists in it.
+    """
+
+    per_list: pl.DataFrame
+    orders: NDArray[np.int64]
+    summary: dict[str, float]
+    groups: dict[str, dict[str, dict[str, float]]]
+
+
+def evaluate_lists(
+    reranker: Reranker,
+    lists: RerankingLists,
+    part: Part,
+    config: ListEvaluationConfig,
+    device: torch.device | str = "cpu",
+) -> ListEvaluation:
+    """Have every list of the part re-ordered, whole, and compare with what the user did.
+
+    Args:
+        reranker: asked for as many places as the longest list has candidates; the labels it gets are 0.
+        lists: all lists.
+        part: which of them.
+        config: metrics and cutoffs.
+        device: where the re-ranker wants its batches.
+
+    Raises:
+        DataError: the part has no lists.
+        TrainingError: the re-ranker left a candidate out, placed one twice or gave a score that is not a number.
+    """
+    config.check()
+    rows = lists.rows(part)
+    if not len(rows):
+        raise DataError(f"There are no {part} lists to evaluate.")
+    width = int(lists.lengths[rows].max())
+    orders = np.full((len(rows), width), -1, dtype=np.int64)
+    labels = np.zeros((len(rows), width), dtype=np.float32)
+    diversity = {k: np.full(len(rows), np.nan) for k in config.cutoffs}
+    scored: list[tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.int64]]] = []
+    for start in range(0, len(rows), config.batch_size):
+        chosen = slice(start, min(start + config.batch_size, len(rows)))
+        batch = lists.batch(rows[chosen])
+        places = batch.labels.shape[1]
+        labels[chosen, :places] = batch.labels.numpy()
+        blind = batch.without_labels().to(device)
+        orders[chosen] = reranker.rerank(blind, width).cpu().numpy()
+        _check_orders(orders[chosen], batch.lengths.numpy(), lists.ids.gather(pl.Series(rows[chosen])))
+        similarity = candidate_similarity(
+            batch.candidate_fields, batch.candidate_features, batch.candidate_mask
+        ).numpy()
+        for k in config.cutoffs:
+            diversity[k][chosen] = intra_list_diversity(similarity, orders[chosen], k)
+        if isinstance(reranker, ListScorer):
+            scored.append(_scored(reranker.scores(blind).cpu().numpy(), batch.labels.numpy(), start))
+    ordered = ordered_labels(labels, orders)
+    metrics = {f"{name}@{k}": list_metric(name)(ordered, labels, k) for name in config.metrics for k in config.cutoffs}
+    metrics |= {f"ild@{k}": diversity[k] for k in config.cutoffs if k > 1}
+    per_list = pl.DataFrame(
+        {
+            "list_id": lists.ids.gather(pl.Series(rows)),
+            "history_length": lists.history_lengths[rows],
+            "targets": (labels > 0).sum(axis=1),
+            "candidates": lists.lengths[rows],
+            "activity": np.array(ACTIVITIES)[thirds(lists.history_lengths[rows])],
+            **metrics,
+        }
+    ).with_columns(pl.col(list(metrics)).fill_nan(None))
+    summary = {name: _mean(per_list[name]) for name in metrics} | _scorer_metrics(scored)
+    return ListEvaluation(per_list, orders, summary, _by_activity(per_list, list(metrics)))
+
+
+def _check_orders(orders: NDArray[np.int64], lengths: NDArray[np.int64], ids: pl.Series) -> None:
+    """Refuse an order that is none: the metrics would count a candidate twice, or reward one that is not there."""
+    expected = np.where(np.arange(orders.shape[1]) < lengths[:, None], np.arange(orders.shape[1]), -1)
+    wrong = (np.sort(orders, axis=1) != np.sort(expected, axis=1)).any(axis=1)
+    wrong |= ((orders >= 0) != (expected >= 0)).any(axis=1)
+    if wrong.any():
+        raise TrainingError(
+            f"The re-ranker's order of list {ids[int(wrong.argmax())]!r} leaves a candidate out, places one twice or "
+            "puts padding before one; it must return each candidate once and -1 behind the last."
+        )
+
+
+def _scored(
+    scores: NDArray[np.float64], labels: NDArray[np.float32], first: int
+) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.int64]]:
+    """Labels, scores and list numbers of the real candidates of a batch."""
+    real = ~np.isneginf(scores)
+    owners = np.broadcast_to(np.arange(first, first + len(scores))[:, None], scores.shape)
+    if np.isnan(scores[real]).any():
+        raise TrainingError("A score of the re-ranker is not a number; lower trainer.learning_rate and train again.")
+    return labels[real] > 0, scores[real].astype(np.float64), owners[real]
+
+
+def _scorer_metrics(
+    scored: list[tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.int64]]],
+) -> dict[str, float]:
+    if not scored:
+        return {}
+    labels, scores, owners = (np.concatenate(parts) for parts in zip(*scored, strict=True))
+    return {"auc": auc(labels, scores), "gauc": gauc(labels, scores, owners)}
+
+
+def _by_activity(per_list: pl.DataFrame, metrics: list[str]) -> dict[str, dict[str, dict[str, float]]]:
+    grouped = per_list.group_by("activity").agg(pl.len().alias("users"), *(pl.col(name).mean() for name in metrics))
+    found = {str(row.pop("activity")): row for row in grouped.to_dicts()}
+    members = {
+        group: {name: value for name, value in found[group].items() if value is not None}
+        for group in ACTIVITIES
+        if group in found
+    }
+    return {"activity": members}
+
+
+def _mean(values: pl.Series) -> float:
+    mean = values.mean()
+    return float("nan") if mean is None else float(mean)  # type: ignore[arg-type]
