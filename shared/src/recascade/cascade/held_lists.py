@@ -33,30 +33,37 @@ def without_latest(data: EncodedSplit, share: float) -> EncodedSplit:
             "A cascade's lists are checked on the validation events, which trainer.refit would train on; leave it out."
         )
     lengths = data.train_lengths
-    offsets = offsets_of(lengths)
-    kept = ranges(data.events.offsets[:-1], lengths)
-    events = EventSequences(
-        offsets,
-        np.asarray(data.events.items)[kept],
-        np.asarray(data.events.timestamps)[kept],
-        np.asarray(data.events.groups)[kept],
-    )
+    events = _trained_events(data, lengths)
     held = _latest_of_all(events, share) if data.manifest.config.protocol == "temporal" else _latest(events, share)
     counts = np.bincount(_owners(events)[held], minlength=events.users).astype(np.int64)
-    # Somebody without earlier events would be asked for without a history, as no request in training is.
-    counts[counts == lengths] = 0
+    if np.any(counts == lengths):
+        # Who came after the moment has no history to be asked for with, and is not to be learned from either.
+        lengths = np.where(counts == lengths, 0, lengths)
+        counts = np.minimum(counts, lengths)
+        events = _trained_events(data, lengths)
     if not counts.any():
         raise DataError(
             "Nobody has training events both before and after the moment that lists would be made from; a re-ranker "
             "has nothing to learn here. Change model.held_share, or leave model.reranker out."
         )
-    ends = offsets[1:] - counts
+    ends = events.offsets[1:] - counts
     return replace(
         data,
         events=events,
         train_ends=ends,
         validation=_held_out(events, ends, counts),
-        test=replace(data.validation, history_ends=offsets[1:][data.validation.users]),
+        test=replace(data.validation, history_ends=events.offsets[1:][data.validation.users]),
+    )
+
+
+def _trained_events(data: EncodedSplit, lengths: NDArray[np.int64]) -> EventSequences:
+    """The first events of each user."""
+    kept = ranges(data.events.offsets[:-1], lengths)
+    return EventSequences(
+        offsets_of(lengths),
+        np.asarray(data.events.items)[kept],
+        np.asarray(data.events.timestamps)[kept],
+        np.asarray(data.events.groups)[kept],
     )
 
 
@@ -70,15 +77,15 @@ def _latest_of_all(events: EventSequences, share: float) -> NDArray[np.bool_]:
 
 
 def _latest(events: EventSequences, share: float) -> NDArray[np.bool_]:
-    """bool ``[N]``: the last groups of each user."""
+    """bool ``[N]``: the last groups of each user, never all of them."""
     owners, filled = _owners(events), events.lengths > 0
     first, last = np.zeros(events.users, dtype=np.int64), np.zeros(events.users, dtype=np.int64)
     first[filled] = events.groups[events.offsets[:-1][filled]]
     last[filled] = events.groups[events.offsets[1:][filled] - 1]
     groups = last - first + 1
-    count = np.maximum(1, np.round(share * groups)).astype(np.int64)
+    count = np.minimum(groups - 1, np.maximum(1, np.round(share * groups))).astype(np.int64)
     held: NDArray[np.bool_] = events.groups > (last - count)[owners]
-    return held & (groups > 1)[owners]
+    return held
 
 
 def _held_out(events: EventSequences, ends: NDArray[np.int64], counts: NDArray[np.int64]) -> HeldOut:

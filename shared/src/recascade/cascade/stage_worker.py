@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as DeadlineError
 from dataclasses import dataclass
 from threading import BoundedSemaphore
@@ -52,9 +52,15 @@ class StageWorker:
     def call(self, function: Callable[[], Result], deadline: float) -> Outcome[Result]:
         """Run ``function`` in one of the threads and wait for it, ``deadline`` seconds at most."""
         begin = perf_counter()
-        future = self.start(function)
-        if future is None:
+        if not self._room.acquire(blocking=False):
             return Outcome(None, "busy", perf_counter() - begin)
+        try:
+            future = self._pool.submit(function)
+        except RuntimeError:
+            # Its threads were let go of: the service is ending.
+            self._room.release()
+            return Outcome(None, "failed", perf_counter() - begin)
+        future.add_done_callback(lambda _: self._room.release())
         try:
             value = future.result(deadline)
         except DeadlineError:
@@ -65,14 +71,6 @@ class StageWorker:
             _log.exception("the %s failed", self.name)
             return Outcome(None, "failed", perf_counter() - begin)
         return Outcome(value, "", perf_counter() - begin)
-
-    def start(self, function: Callable[[], Result]) -> Future[Result] | None:
-        """Run ``function`` in one of the threads without waiting; None where too many calls are under way."""
-        if not self._room.acquire(blocking=False):
-            return None
-        future = self._pool.submit(function)
-        future.add_done_callback(lambda _: self._room.release())
-        return future
 
     def close(self) -> None:
         """Let go of the threads; calls that wait are dropped, those under way are not waited for."""
