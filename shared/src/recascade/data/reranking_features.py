@@ -1,4 +1,4 @@
-"""Item and user tables of a re-ranker, from an encoded split."""
+"""Item and user tables of a re-ranker, from the features of a catalogue."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recascade.data.encoded import EncodedSplit
 from recascade.data.features import FeatureTable, MultiValued
 from recascade.data.reranking_inputs import RerankingInputs
 
@@ -18,20 +17,35 @@ MOST_INDICATORS = 64
 PROFILE_BUCKETS = 10
 
 
-def inputs_of(data: EncodedSplit, *, candidates: int, history: int) -> RerankingInputs:
+def catalogue_inputs(
+    item_features: FeatureTable | None,
+    item_counts: NDArray[np.int64],
+    user_features: FeatureTable | None,
+    users: int,
+    *,
+    candidates: int,
+    history: int,
+) -> RerankingInputs:
     """What the training events and the catalogue say of items and users; lists bring no features of their own.
 
     Categories are fields; quantities and the logarithm of an item's training events are features. Of a feature with
     several values per item, few values become indicators; of many, the first is taken as a field.
+
+    Args:
+        item_features: of the I items, or None.
+        item_counts: int64 ``[I]``, training events per item.
+        user_features: of the users, or None.
+        users: their number.
+        candidates: see ``RerankingInputs``.
+        history: see ``RerankingInputs``.
     """
-    field_columns, field_sizes, feature_columns = _item_columns(data.item_features)
-    popularity = np.log1p(data.item_counts)
-    feature_columns.append(_standardised(popularity))
-    profiles, profile_sizes = _profiles(data.user_features, len(data.users))
+    field_columns, field_sizes, feature_columns = _item_columns(item_features)
+    feature_columns.append(_standardised(np.log1p(item_counts)))
+    profiles, profile_sizes = _profiles(user_features, users)
     return RerankingInputs(
-        item_fields=_stacked(field_columns, len(data.items), np.int32),
+        item_fields=_stacked(field_columns, len(item_counts), np.int32),
         field_sizes=tuple(field_sizes),
-        item_features=_stacked(feature_columns, len(data.items), np.float32),
+        item_features=_stacked(feature_columns, len(item_counts), np.float32),
         user_profiles=profiles,
         profile_sizes=profile_sizes,
         feature_mean=np.zeros(0, dtype=np.float32),

@@ -14,7 +14,7 @@ from recascade.contracts.retriever import Retriever
 from recascade.data.encoded import EncodedSplit
 from recascade.data.events import EventSequences, offsets_of, ranges
 from recascade.data.reranking_config import ListsConfig
-from recascade.data.reranking_features import inputs_of
+from recascade.data.reranking_features import catalogue_inputs
 from recascade.data.reranking_lists import PARTS, RerankingLists
 from recascade.errors import DataError
 
@@ -76,7 +76,14 @@ def lists_from_events(data: EncodedSplit, retriever: Retriever, config: ListsCon
     users = data.users.decode(requests.users)
     numbers = requests.starts - stream.offsets[requests.users]
     return RerankingLists(
-        inputs=inputs_of(data, candidates=config.candidates, history=config.history),
+        inputs=catalogue_inputs(
+            data.item_features,
+            data.item_counts,
+            data.user_features,
+            len(data.users),
+            candidates=config.candidates,
+            history=config.history,
+        ),
         ids=pl.Series([f"{user}/{number}" for user, number in zip(users, numbers.tolist(), strict=True)]),
         users=requests.users,
         times=stream.timestamps[requests.starts],

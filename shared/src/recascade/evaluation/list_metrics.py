@@ -62,8 +62,7 @@ def clicks(ordered: Labels, labels: Labels, k: int) -> Values:
 
 def hit_rate(ordered: Labels, labels: Labels, k: int) -> Values:
     """1 where any of the first k places was clicked, else 0."""
-    hit: Values = (ordered[:, :k] > 0).any(axis=1).astype(np.float64)
-    return hit
+    return np.minimum(clicks(ordered, labels, k), 1.0)
 
 
 def intra_list_diversity(similarity: NDArray[np.float32], orders: NDArray[np.int64], k: int) -> Values:
