@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 from recascade.errors import ConfigurationError
+from recascade_relaygr.relay.device import Work
 from recascade_relaygr.relay.requests import Sizes
 
 _STEP = 0.02
@@ -138,3 +139,13 @@ class Costs:
     def reload(self, tokens: int) -> float:
         """Seconds of bringing a prefix back."""
         return self.reload_table.seconds(tokens)
+
+    def observe(self, work: Work, seconds: float) -> None:
+        """Learn from how long a work took."""
+        if work.kind == "prefill":
+            self.prefill_table.observe(work.end, 1, self.prefill(work.begin) + seconds)
+        elif work.kind == "reload":
+            self.reload_table.observe(work.end, 1, seconds)
+        elif work.kind != "copy":
+            table = self.rank_table if work.kind == "rank" else self.full_table
+            table.observe(work.sizes.prefix, work.sizes.candidates, seconds)

@@ -55,6 +55,7 @@ class Executor:
         config: lanes and priority.
         fill_share: share of the lanes' time that prefixes may take.
         headroom: seconds that a ranking task can afford to wait.
+        observe: told how long each work took.
     """
 
     def __init__(
@@ -64,12 +65,14 @@ class Executor:
         config: ExecutorConfig,
         fill_share: float,
         headroom: Callable[[], float],
+        observe: Callable[[Work, float], None],
     ) -> None:
         self.clock = clock
         self.device = device
         self.lanes = config.lanes
         self.priority = config.priority
         self.headroom = headroom
+        self.observe = observe
         self.rank_seconds = 0.0
         self.rank_queue = 0.0
         self.fill_queue = 0.0
@@ -170,6 +173,8 @@ class Executor:
                 self.rank_seconds += seconds
             else:
                 self._fill_window.end(fill, seconds)
+            if error is None:
+                self.observe(work, seconds)
             task.done(result, error)
             self._dispatch()
 

@@ -50,11 +50,11 @@ class Expander:
         return len(self._copies)
 
     def get(self, key: PrefixKey, fingerprint: bytes, now: float) -> Copy | None:
-        """The copy of this content, if it is here and young enough; one of another content is dropped."""
+        """The copy of this content, if it is here and young enough."""
         copy = self._copies.get(key)
-        if copy is None:
+        if copy is None or copy.fingerprint != fingerprint:
             return None
-        if copy.fingerprint != fingerprint or copy.expires <= now:
+        if copy.expires <= now:
             self.drop(key)
             return None
         self._copies.move_to_end(key)

@@ -58,7 +58,9 @@ class Instance:
         self.config = config
         self.statistics = Statistics()
         self.window = LifecycleWindow(config.cache, config.rank_budget, clock.time())
-        self.executor = Executor(clock, device, config.executor, config.trigger.fill_share, self._headroom)
+        self.executor = Executor(
+            clock, device, config.executor, config.trigger.fill_share, self._headroom, costs.observe
+        )
         page_bytes = token_bytes * config.cache.page_tokens
         self.cache = PrefixCache(
             PageArena(int(config.cache.capacity_mib * _MIB), page_bytes),
