@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test check docs bench release clean
+.PHONY: help demo install test test-engines check docs bench release clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ install: $(VENV)/development.installed ## install everything for development (ed
 
 test: $(VENV)/development.installed ## run the tests and the examples in docstrings
 	$(BIN)/python -m pytest
+
+test-engines: $(VENV)-engines/engines.installed ## run ReCast's tests under TRL and verl, in an environment of their own
+	HF_HUB_OFFLINE=1 TRL_EXPERIMENTAL_SILENCE=1 $(VENV)-engines/bin/python -m pytest tests/recast/test_trl.py tests/recast/test_verl.py
 
 check: $(VENV)/development.installed ## formatting, lint, types, arrows between packages, installed versions
 	$(BIN)/ruff format --check .
@@ -39,7 +42,7 @@ release: $(VENV)/development.installed ## build every distribution into dist/, w
 	$(BIN)/python scripts/release_build.py dist
 
 clean: ## remove environments and build outputs; keep runs and data
-	rm -rf $(VENV) $(VENV)-peers dist site
+	rm -rf $(VENV) $(VENV)-peers $(VENV)-engines dist site
 
 # torch comes first, alone: the constraint fixes its version before anything else asks for "some torch".
 $(VENV)/torch.installed: constraints.txt
@@ -55,6 +58,15 @@ $(VENV)/demo.installed: $(VENV)/torch.installed pyproject.toml shared/pyproject.
 $(VENV)/development.installed: $(VENV)/torch.installed pyproject.toml shared/pyproject.toml $(wildcard packages/*/pyproject.toml)
 	$(PIP) --group dev ".[all]"
 	$(PIP) --no-deps --editable shared $(addprefix --editable ,$(wildcard packages/*))
+	@touch $@
+
+# The engines bound versions that the library does not, so that they cannot live beside it; only torch is the same.
+$(VENV)-engines/engines.installed: constraints.txt shared/pyproject.toml packages/recast/pyproject.toml
+	$(PYTHON) -m venv $(VENV)-engines
+	$(VENV)-engines/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(VENV)-engines/bin/python -m pip install --quiet "$(shell grep '^torch==' constraints.txt)"
+	$(VENV)-engines/bin/python -m pip install --quiet "$(shell grep '^torch==' constraints.txt)" "verl>=0.9.1" "trl>=1.16" pytest
+	$(VENV)-engines/bin/python -m pip install --quiet --editable shared --editable packages/recast
 	@touch $@
 
 $(VENV)/docs.installed: $(VENV)/torch.installed pyproject.toml
