@@ -33,9 +33,9 @@ class SplitConfig:
         protocol: ``leave-one-out`` (each user's last event is the test target, the last but one the validation target);
             ``temporal`` (everything from a moment on is held out); ``ratio`` (the last part of each user's events);
             ``last-basket`` (the events of each user's last timestamp are a set of test targets, those of the last but
-            one of validation targets). Under ``ties=group`` leave-one-out holds out a whole group too. ``given`` takes the
-            column ``part`` of the interactions (``train``, ``history``: known but not trained on, ``validation``,
-            ``test``) and the order of the file; a data set that has this column is split in no other way.
+            one of validation targets). Under ``ties=group`` leave-one-out holds out a whole group too. ``given`` takes
+            the column ``split_part`` of the interactions (``train``, ``history``: known but not trained on,
+            ``validation``, ``test``) and the order of the file; data with this column are split in no other way.
         validation_fraction: for ``ratio``, share of each user's events; for ``temporal``, share of all events.
         test_fraction: likewise.
         validation_time: for ``temporal``, the first moment of validation; empty: from ``validation_fraction``.

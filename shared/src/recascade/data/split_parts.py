@@ -192,26 +192,25 @@ def _assign(
 
 
 def _given(events: pl.DataFrame, users: NDArray[np.int64], source: Path) -> Assignment:
-    """The parts that the log itself names. An event of ``history`` is kept with the validation events, but no target."""
+    """The parts that the log names. Events of ``history`` stand before those of validation, but are no targets."""
     named = events[GIVEN_PART]
     wrong = ~named.is_in(list(_GIVEN)).fill_null(False)
     if wrong.any():
-        value = named.filter(wrong)[0]
         raise DataError(
-            f"In {source}, {GIVEN_PART!r} is {value!r} for user {events['user_id'].filter(wrong)[0]!r}; it must be "
-            f"one of {', '.join(_GIVEN)}."
+            f"In {source}, {GIVEN_PART!r} is {named.filter(wrong)[0]!r} for user "
+            f"{events['user_id'].filter(wrong)[0]!r}; it must be one of {', '.join(_GIVEN)}."
         )
-    order = named.replace_strict({name: place for place, name in enumerate(_GIVEN)}, return_dtype=pl.Int8).to_numpy()
-    backward = (users[1:] == users[:-1]) & (np.diff(order) < 0)
-    if backward.any():
-        user = events["user_id"][int(np.flatnonzero(backward)[0]) + 1]
+    places = {name: place for place, name in enumerate(_GIVEN)}
+    order = named.replace_strict(places, return_dtype=pl.Int8).to_numpy()
+    backward = np.flatnonzero((users[1:] == users[:-1]) & (np.diff(order) < 0))
+    if len(backward):
+        row = int(backward[0])
         raise DataError(
-            f"In {source}, user {user!r} has an event of part {named[int(np.flatnonzero(backward)[0]) + 1]!r} after one "
-            f"of part {named[int(np.flatnonzero(backward)[0])]!r}; each user's events must be in the order "
-            f"{', '.join(_GIVEN)}."
+            f"In {source}, user {events['user_id'][row]!r} has an event of part {named[row + 1]!r} behind one of part "
+            f"{named[row]!r}; each user's events must be in the order {', '.join(_GIVEN)}."
         )
     part = named.replace_strict(_GIVEN, return_dtype=pl.Int8).to_numpy()
-    return Assignment(part, (named.is_in(list(_HELD_OUT))).to_numpy())
+    return Assignment(part, named.is_in(list(_HELD_OUT)).to_numpy())
 
 
 def _only_in_domain(
