@@ -1,0 +1,57 @@
+"""``recascade serve relaygr RUN``: the HTTP service of a trained ranker with its relay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from recascade.serving.http import application
+from recascade.serving.metrics import Metrics
+from recascade.serving.one_thread import compute_on_one_thread
+from recascade.settings import compose_sections
+from recascade_relaygr.engine.engine import RelayEngine
+from recascade_relaygr.engine.host import EngineHost
+from recascade_relaygr.relay.config import RelayConfig
+from recascade_relaygr.run_folder import read_run
+from recascade_relaygr.serve_config import ServeConfig
+from recascade_relaygr.service import RelayService
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+
+def serve(directory: Path, options: Mapping[str, Any]) -> Starlette:
+    """The application of a run.
+
+    Args:
+        directory: of one run of ``recascade run relaygr``.
+        options: dotted keys, as ``{"relay.rank_budget_ms": 30}``; see ``ServeConfig`` and ``RelayConfig``.
+
+    Raises:
+        DataError: the folder holds no finished run.
+        ConfigurationError: an unknown option, or a value that cannot work.
+        PrefixUnsafeError: the stored states are too imprecise for the tolerance.
+    """
+    sections = compose_sections({"serve": ServeConfig, "relay": RelayConfig}, options)
+    config: ServeConfig = sections["serve"]
+    compute_on_one_thread()
+    run = read_run(directory)
+    engine = partial(
+        RelayEngine,
+        run.model.to(config.device),
+        len(run.items),
+        sections["relay"],
+        version=run.version,
+        instances=config.instances,
+        device=config.device,
+        state_dtype=getattr(torch, config.precision),
+        tolerance=config.tolerance or None,
+    )
+    service = RelayService(run, EngineHost(engine), config)
+    metrics = Metrics()
+    service.follow(metrics)
+    return application(service.routes(), metrics, health=service.health, threads=config.threads, close=service.close)
