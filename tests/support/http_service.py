@@ -6,8 +6,9 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import uvicorn
@@ -17,7 +18,7 @@ Ask = Callable[..., tuple[int, Any]]
 
 @contextmanager
 def answering(application: Any) -> Iterator[Ask]:
-    """Serve in a thread; gives ``ask(method, path, content) -> status, answer``."""
+    """Serve in a thread; gives ``ask(method, path, content, headers) -> status, answer``."""
     server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="critical", lifespan="on"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -25,9 +26,11 @@ def answering(application: Any) -> Iterator[Ask]:
         time.sleep(0.005)
     address = server.servers[0].sockets[0].getsockname()
 
-    def ask(method: str, path: str, content: Any = None) -> tuple[int, Any]:
+    def ask(
+        method: str, path: str, content: Any = None, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> tuple[int, Any]:
         connection = http.client.HTTPConnection(*address, timeout=30)
-        connection.request(method, path, None if content is None else json.dumps(content))
+        connection.request(method, path, None if content is None else json.dumps(content), dict(headers))
         response = connection.getresponse()
         text = response.read().decode()
         return response.status, json.loads(text) if text.startswith(("{", "[")) else text

@@ -22,7 +22,10 @@ def made(**values: Any) -> CascadeConfig:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"ranker": "popularity"}, r"model.ranker is 'popularity', which serves retrieval, not ranking; methods .*hstu"),
+        (
+            {"ranker": "popularity"},
+            r"model.ranker is 'popularity', which serves retrieval, not ranking; methods .*hstu",
+        ),
         ({"retriever": "none"}, "somebody must find the candidates"),
         ({"retriever": "sasrek"}, r"There is no method 'sasrek'. Did you mean 'sasrec'\?"),
         ({"retriever": "sasrec/fast"}, "no variant 'fast'"),
@@ -40,7 +43,7 @@ def test_a_cascade_that_cannot_work_is_refused_with_the_reason(values: dict[str,
 
 
 def test_a_grid_with_one_impossible_cell_is_refused_before_anything_runs() -> None:
-    with pytest.raises(ConfigurationError, match="model.ranker is 'item-knn'"):
+    with pytest.raises(ConfigurationError, match=r"model\.ranker is 'item-knn'"):
         ablation_configs("cascade", ["ranker=none,item-knn"], "log", "default", 1, one_factor=False)
 
 

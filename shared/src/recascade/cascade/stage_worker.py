@@ -48,6 +48,7 @@ class StageWorker:
         self.name = name
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
         self._room = BoundedSemaphore(workers + waiting)
+        self._failing = False
 
     def call(self, function: Callable[[], Result], deadline: float) -> Outcome[Result]:
         """Run ``function`` in one of the threads and wait for it, ``deadline`` seconds at most."""
@@ -67,9 +68,13 @@ class StageWorker:
             future.cancel()
             return Outcome(None, "late", perf_counter() - begin)
         except Exception:
-            # Whatever a stage does wrong, the request is answered by the stages around it.
-            _log.exception("the %s failed", self.name)
+            # Whatever a stage does wrong, the request is answered by the stages around it. A stage that is gone fails
+            # at every request: the log tells the first failure of a row, the metrics count them all.
+            if not self._failing:
+                _log.exception("the %s fails", self.name)
+            self._failing = True
             return Outcome(None, "failed", perf_counter() - begin)
+        self._failing = False
         return Outcome(value, "", perf_counter() - begin)
 
     def close(self) -> None:

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from toy_stages import ToyRanker, ToyRetriever, toy_stages
+
+from recascade.cascade.cascade import Cascade, in_order_of
+from recascade.cascade.live_stages import LiveStages
+from recascade.cascade.pipeline import Pipeline
+from recascade.cascade.serve_config import ServeConfig
+from recascade.contracts.context import Context
+from recascade.contracts.retriever import TopK
+from recascade.models.popularity import Popularity
+
+ITEMS = 50
+POPULAR = list(range(ITEMS - 1, -1, -1))
+
+
+def one_request() -> Context:
+    return Context(torch.tensor([0]), torch.tensor([3, 4]), torch.zeros(2, dtype=torch.int64), torch.tensor([0, 2]))
+
+
+@pytest.fixture
+def pipeline() -> Iterator[Pipeline]:
+    config = ServeConfig(retriever_deadline=150, ranker_deadline=150, reranker_deadline=150)
+    made = Pipeline(Popularity(torch.arange(ITEMS)), ITEMS, config)
+    yield made
+    made.close()
+
+
+def stage(stages: LiveStages, slot: str) -> Any:
+    found = getattr(stages, slot).stage
+    return found.reranker if slot == "reranker" else found
+
+
+def test_stages_in_line_give_what_the_cascade_gives(pipeline: Pipeline) -> None:
+    stages = toy_stages(ITEMS)
+    assert stages.ranker is not None and stages.reranker is not None
+    cascade = Cascade(stages.retriever.stage, 20, stages.ranker.stage, stages.reranker.stage)
+    answer = pipeline.answer(stages, one_request(), 12)
+    assert answer.items(12) == cascade.retrieve(one_request(), 12).items[0].tolist()
+    assert answer.items(12) == [*range(10, 20), 9, 8], "the ten best backwards, the rest of the ranker's list behind"
+    assert answer.degraded == []
+
+
+@pytest.mark.parametrize(("fault", "problem"), [("killed", "failed"), ("slow", "late"), ("nonsense", "invalid")])
+@pytest.mark.parametrize(
+    ("slot", "expected"),
+    [
+        # The toy ranker orders whatever comes by number, so the popular items come out as they went in.
+        ("retriever", [*range(40, 50), 39, 38]),
+        ("ranker", [9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 10, 11]),
+        ("reranker", [19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8]),
+    ],
+)
+def test_a_stage_that_goes_wrong_is_stood_in_for_and_named(
+    pipeline: Pipeline, slot: str, fault: Any, problem: str, expected: list[int]
+) -> None:
+    stages = toy_stages(ITEMS)
+    stage(stages, slot).fault = fault
+    answer = pipeline.answer(stages, one_request(), 12)
+    assert answer.items(12) == expected
+    assert answer.degraded == [{"stage": slot, "problem": problem}]
+
+
+def test_everything_wrong_at_once_still_gives_the_popular_items(pipeline: Pipeline) -> None:
+    stages = toy_stages(ITEMS)
+    for slot in ("retriever", "ranker", "reranker"):
+        stage(stages, slot).fault = "killed"
+    answer = pipeline.answer(stages, one_request(), 10)
+    assert answer.items(10) == POPULAR[:10]
+    assert [each["stage"] for each in answer.degraded] == ["retriever", "ranker", "reranker"]
+
+
+def test_the_batch_does_not_change_a_list() -> None:
+    stages = toy_stages(ITEMS)
+    assert stages.ranker is not None and stages.reranker is not None
+    cascade = Cascade(ToyRetriever(ITEMS), 20, ToyRanker(), stages.reranker.stage)
+    several = Context(torch.tensor([0, 1, 2]), torch.arange(3), torch.zeros(3, dtype=torch.int64), torch.arange(4))
+    together = cascade.retrieve(several, 10)
+    for row in range(3):
+        assert torch.equal(together.items[row], cascade.retrieve(several.between(row, row + 1), 10).items[0])
+
+
+def test_a_short_list_keeps_its_empty_places_behind() -> None:
+    best = TopK(torch.tensor([[4, 2, -1, -1]]), torch.tensor([[2.0, 1.0, -torch.inf, -torch.inf]]))
+    ordered = in_order_of(torch.tensor([[-5.0, -4.0, 9.0, 9.0]]), best)
+    assert ordered.items.tolist() == [[2, 4, -1, -1]]
+
+
+def test_items_that_a_ranker_cannot_score_come_after_those_it_can_in_their_order() -> None:
+    best = TopK(torch.tensor([[4, 2, 9, 7]]), torch.tensor([[4.0, 3.0, 2.0, 1.0]]))
+    ordered = in_order_of(torch.tensor([[-torch.inf, -4.0, -torch.inf, 9.0]]), best)
+    assert ordered.items.tolist() == [[7, 2, 4, 9]]
