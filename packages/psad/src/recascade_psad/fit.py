@@ -15,6 +15,7 @@ from recascade_psad.config import PSADConfig
 from recascade_psad.model import PSADModel
 from recascade_psad.module import PSADModule
 from recascade_psad.reranker import StudentReranker, TeacherReranker
+from recascade_psad.run_folder import write_facts
 
 TEACHER_FOLDER = "teacher"
 
@@ -50,6 +51,7 @@ def fit(experiment: RerankingExperiment) -> Reranker:
             student_learns=model.student is not None,
         )
     results.append(train(module, _lists(experiment), experiment.trainer, experiment.directory, experiment.seed))
+    write_facts(experiment.directory, settings, experiment.lists.inputs)
     write_json(experiment.directory / FIT_FILE, _facts(model, results))
     if torch.cuda.is_available() and experiment.trainer.accelerator in ("auto", "gpu", "cuda"):
         model.to("cuda")

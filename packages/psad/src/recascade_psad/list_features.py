@@ -23,14 +23,11 @@ class ListFeatures(nn.Module):
         # Identity is a field like any other, whose code 0 is the unknown item.
         self.reads_identity = schema.item_count > 0
         identity = (schema.item_count + 1,) if self.reads_identity else ()
-        self.fields = FieldEmbedding((*identity, *schema.field_sizes), embedding)
-        self.user_fields = FieldEmbedding(schema.profile_sizes, embedding)
-        self.projection = nn.Linear(self.fields.width + schema.feature_count, dimension)
-
-    @property
-    def profile_width(self) -> int:
-        """P, width of ``profile``."""
-        return self.user_fields.width
+        self.fields = _embedding((*identity, *schema.field_sizes), embedding)
+        self.user_fields = _embedding(schema.profile_sizes, embedding)
+        self.profile_width = len(schema.profile_sizes) * embedding
+        width = self.fields.width if self.fields else 0
+        self.projection = nn.Linear(width + schema.feature_count, dimension)
 
     def candidates(self, batch: RerankingBatch) -> Tensor:
         """``[B, n, d]``, zeros in padding."""
@@ -43,11 +40,20 @@ class ListFeatures(nn.Module):
         return self._vectors(batch.history_items, batch.history_fields, batch.history_features, batch.history_mask)
 
     def profile(self, batch: RerankingBatch) -> Tensor:
-        """``[B, P]``."""
+        """``[B, P]``, P of ``profile_width``."""
+        if self.user_fields is None:
+            return batch.initial_scores.new_zeros(batch.profile.shape[0], 0)
         vectors: Tensor = self.user_fields(batch.profile)
         return vectors
 
     def _vectors(self, items: Tensor, fields: Tensor, features: Tensor, mask: Tensor) -> Tensor:
-        codes = torch.cat([items[..., None] + 1, fields], -1) if self.reads_identity else fields
-        vectors: Tensor = self.projection(torch.cat([self.fields(codes), features], -1))
+        if self.fields is not None:
+            codes = torch.cat([items[..., None] + 1, fields], -1) if self.reads_identity else fields
+            features = torch.cat([self.fields(codes), features], -1)
+        vectors: Tensor = self.projection(features)
         return vectors.masked_fill(~mask[..., None], 0.0)
+
+
+def _embedding(sizes: tuple[int, ...], dimension: int) -> FieldEmbedding | None:
+    # An empty table is no use, and cannot be exported.
+    return FieldEmbedding(sizes, dimension) if sizes else None

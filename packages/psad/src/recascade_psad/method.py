@@ -55,4 +55,6 @@ METHOD = Method(
         "student.context": ("none", "pool", "attention"),
     },
     source="Cheng et al., 2026, arXiv 2603.07107 v1 (abstract and summaries; a reconstruction)",
+    serve="recascade_psad.serve:serve",
+    commands="recascade_psad.commands:commands",
 )

@@ -53,7 +53,7 @@ class PositionEncoding(nn.Module):
             places: int64 ``[p]``, from 0.
         """
         plain: Tensor = self.table(places.clamp(max=self.table.num_embeddings - 1))
-        plain = plain.expand(len(intent), -1, -1)
+        plain = plain.expand(intent.shape[0], -1, -1)
         if self.gate is None:
             return plain
         weighed: Tensor = plain * self.gate(torch.cat([plain, intent[:, None].expand_as(plain)], -1))
