@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
 from toy_stages import ToyRanker, ToyRetriever, toy_stages
 
+from recascade.cascade.answer import Answer
 from recascade.cascade.cascade import Cascade, in_order_of
 from recascade.cascade.live_stages import LiveStages
 from recascade.cascade.pipeline import Pipeline
@@ -23,12 +25,17 @@ def one_request() -> Context:
     return Context(torch.tensor([0]), torch.tensor([3, 4]), torch.zeros(2, dtype=torch.int64), torch.tensor([0, 2]))
 
 
-@pytest.fixture
-def pipeline() -> Iterator[Pipeline]:
-    config = ServeConfig(retriever_deadline=150, ranker_deadline=150, reranker_deadline=150)
-    made = Pipeline(Popularity(torch.arange(ITEMS)), ITEMS, config)
+@contextmanager
+def pipeline(**deadlines: float) -> Iterator[Pipeline]:
+    patient = {"retriever_deadline": 10_000.0, "ranker_deadline": 10_000.0, "reranker_deadline": 10_000.0}
+    made = Pipeline(Popularity(torch.arange(ITEMS)), ITEMS, ServeConfig(**{**patient, **deadlines}))
     yield made
     made.close()
+
+
+def answered(stages: LiveStages, k: int, **deadlines: float) -> Answer:
+    with pipeline(**deadlines) as line:
+        return line.answer(stages, one_request(), k)
 
 
 def stage(stages: LiveStages, slot: str) -> Any:
@@ -36,11 +43,11 @@ def stage(stages: LiveStages, slot: str) -> Any:
     return found.reranker if slot == "reranker" else found
 
 
-def test_stages_in_line_give_what_the_cascade_gives(pipeline: Pipeline) -> None:
+def test_stages_in_line_give_what_the_cascade_gives() -> None:
     stages = toy_stages(ITEMS)
     assert stages.ranker is not None and stages.reranker is not None
     cascade = Cascade(stages.retriever.stage, 20, stages.ranker.stage, stages.reranker.stage)
-    answer = pipeline.answer(stages, one_request(), 12)
+    answer = answered(stages, 12)
     assert answer.items(12) == cascade.retrieve(one_request(), 12).items[0].tolist()
     assert answer.items(12) == [*range(10, 20), 9, 8], "the ten best backwards, the rest of the ranker's list behind"
     assert answer.degraded == []
@@ -57,20 +64,21 @@ def test_stages_in_line_give_what_the_cascade_gives(pipeline: Pipeline) -> None:
     ],
 )
 def test_a_stage_that_goes_wrong_is_stood_in_for_and_named(
-    pipeline: Pipeline, slot: str, fault: Any, problem: str, expected: list[int]
+    slot: str, fault: Any, problem: str, expected: list[int]
 ) -> None:
     stages = toy_stages(ITEMS)
     stage(stages, slot).fault = fault
-    answer = pipeline.answer(stages, one_request(), 12)
+    deadline = 100.0 if fault == "slow" else 10_000.0
+    answer = answered(stages, 12, **{f"{slot}_deadline": deadline})
     assert answer.items(12) == expected
     assert answer.degraded == [{"stage": slot, "problem": problem}]
 
 
-def test_everything_wrong_at_once_still_gives_the_popular_items(pipeline: Pipeline) -> None:
+def test_everything_wrong_at_once_still_gives_the_popular_items() -> None:
     stages = toy_stages(ITEMS)
     for slot in ("retriever", "ranker", "reranker"):
         stage(stages, slot).fault = "killed"
-    answer = pipeline.answer(stages, one_request(), 10)
+    answer = answered(stages, 10)
     assert answer.items(10) == POPULAR[:10]
     assert [each["stage"] for each in answer.degraded] == ["retriever", "ranker", "reranker"]
 
