@@ -19,24 +19,32 @@ Ask = Callable[..., tuple[int, Any]]
 @contextmanager
 def answering(application: Any) -> Iterator[Ask]:
     """Serve in a thread; gives ``ask(method, path, content, headers) -> status, answer``."""
-    server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="critical", lifespan="on"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.005)
-    address = server.servers[0].sockets[0].getsockname()
 
     def ask(
         method: str, path: str, content: Any = None, headers: Mapping[str, str] = MappingProxyType({})
     ) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection(*address, timeout=30)
+        connection = http.client.HTTPConnection(host, timeout=30)
         connection.request(method, path, None if content is None else json.dumps(content), dict(headers))
         response = connection.getresponse()
         text = response.read().decode()
         return response.status, json.loads(text) if text.startswith(("{", "[")) else text
 
-    try:
+    with listening(application) as url:
+        host = url.removeprefix("http://")
         yield ask
+
+
+@contextmanager
+def listening(application: Any) -> Iterator[str]:
+    """Serve in a thread; gives the URL."""
+    server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="critical", lifespan="on"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.005)
+    host, port = server.servers[0].sockets[0].getsockname()
+    try:
+        yield f"http://{host}:{port}"
     finally:
         server.should_exit = True
         thread.join()
