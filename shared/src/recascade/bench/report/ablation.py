@@ -62,6 +62,7 @@ class Ablation:
         base: the configuration that effects are taken to.
         effects: one-factor effects, in order of axes and values.
         grids: heat-maps of the first two axes, one per combination of the others; empty without a complete 2 × 2 block.
+        cells: values of the axes, as typed and in their order → configuration.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Ablation:
     base: Entry
     effects: Sequence[Effect]
     grids: Sequence[Grid]
+    cells: Mapping[tuple[str, ...], Entry]
 
 
 def ablations(board: Board) -> list[Ablation]:
@@ -94,6 +96,7 @@ def _ablation(board: Board, entries: Sequence[Entry]) -> Ablation:
         base=base,
         effects=_effects(board, base, texts, places[base.key], by_place),
         grids=_grids(texts, by_place),
+        cells=by_place,
     )
 
 

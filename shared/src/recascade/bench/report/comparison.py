@@ -124,6 +124,22 @@ def p_values(ours: Sequence[UserMeans], base: UserMeans, metric: str) -> list[fl
     return [float(value) for value in holm([paired_p_value(difference) for difference in differences])]
 
 
+def centred(values: Sequence[FloatArray], metrics: Sequence[str]) -> list[dict[str, Difference]]:
+    """Per-user values float ``[U, M]`` that are differences already, against 0; corrected as in ``compare``."""
+    zeros = [np.zeros_like(one) for one in values]
+    comparisons = compare_columns(np.hstack(list(values)), np.hstack(zeros)) if values else []
+    found: list[dict[str, Difference]] = [{} for _ in values]
+    for column, metric in enumerate(metrics):
+        of_metric = comparisons[column :: len(metrics)]
+        corrected = holm([comparison.p_value for comparison in of_metric])
+        for result, comparison, p_value in zip(found, of_metric, corrected, strict=True):
+            verdict = _verdict(comparison.difference, float(p_value), metric)
+            result[metric] = Difference(
+                comparison.difference, comparison.low, comparison.high, float("nan"), float(p_value), verdict
+            )
+    return found
+
+
 def _verdict(difference: float, p_value: float, metric: str) -> Verdict:
     if not p_value < ALPHA:
         return "open"

@@ -26,6 +26,7 @@ from recascade.bench.report.charts import (
 )
 from recascade.bench.report.comparison import INTERVAL_WORDS, TEST_WORDS
 from recascade.bench.report.heat_map import heat_maps
+from recascade.bench.report.joint_effects import JointEffects, joint_effects
 from recascade.bench.report.report import Report
 from recascade.bench.report.scales import Scale
 from recascade.bench.report.tie_rules import tie_rule_tables
@@ -65,6 +66,7 @@ class BoardView:
     shared_curves: Markup
     cards: Sequence[Card]
     ablations: Sequence[Ablation]
+    joint: Mapping[str, JointEffects | None]
 
 
 def render_page(report: Report, *, title: str | None = None, generated: datetime | None = None) -> str:
@@ -132,6 +134,7 @@ def default_title(report: Report) -> str:
 def view(board: Board, name: str) -> BoardView:
     """Draw a board."""
     shared, curve_cards = cards(board, name)
+    found = ablations(board)
     return BoardView(
         name=name,
         board=board,
@@ -139,7 +142,8 @@ def view(board: Board, name: str) -> BoardView:
         cost_columns=leaderboard.cost_columns(board),
         shared_curves=shared,
         cards=curve_cards,
-        ablations=ablations(board),
+        ablations=found,
+        joint={ablation.name: joint_effects(board, ablation) for ablation in found},
     )
 
 

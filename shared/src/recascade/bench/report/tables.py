@@ -10,7 +10,9 @@ from typing import Any
 from recascade.bench.report import breakdown, leaderboard
 from recascade.bench.report.ablation import Ablation, ablations
 from recascade.bench.report.board import Board
+from recascade.bench.report.comparison import Difference
 from recascade.bench.report.formatting import metric_label, number, probability, signed
+from recascade.bench.report.joint_effects import COSTS, JointEffects, joint_effects
 from recascade.bench.report.report import Report
 from recascade.bench.report.tie_rules import TieRuleTable, tie_rule_tables
 
@@ -132,6 +134,8 @@ def _board(board: Board) -> list[str]:
     ]
     for ablation in ablations(board):
         parts += _ablation(ablation, board)
+        joint = joint_effects(board, ablation)
+        parts += _joint(joint, board.metric) if joint else []
     return parts
 
 
@@ -164,6 +168,53 @@ def _ablation(ablation: Ablation, board: Board) -> list[str]:
             ]
         )
     return [f"### Ablation of {ablation.name}", _table(heads, lines), _note(board, MARKS)]
+
+
+def _joint(joint: JointEffects, metric: str) -> list[str]:
+    def change(difference: Difference) -> list[str]:
+        return [
+            f"{leaderboard.MARKS[difference.verdict]} {signed(difference.mean)}",
+            f"{signed(difference.low)} … {signed(difference.high)}",
+            probability(difference.p_value),
+        ]
+
+    effects = [
+        [
+            f"{effect.axis}={effect.value}",
+            effect.base_value,
+            str(effect.settings),
+            *change(effect.differences[metric]),
+            f"{signed(effect.least[metric])} … {signed(effect.most[metric])}",
+        ]
+        for effect in joint.means
+    ]
+    interactions = [
+        [
+            f"{found.axis}={found.value}",
+            f"{found.other_axis}={found.other_value}",
+            signed(found.alone[metric]),
+            signed(found.together[metric]),
+            *change(found.changes[metric]),
+        ]
+        for found in joint.interactions
+    ]
+    front = [
+        [
+            entry.label,
+            leaderboard.value_text(entry.value(metric)),
+            *(number(entry.cost[name].mean) for name in COSTS),
+        ]
+        for entry in joint.fronts[metric]
+    ]
+    compared = ["95 % interval", "p (Holm)"]
+    return [
+        "#### Each choice, averaged over all settings of the others",
+        _table(["Change", "instead of", "Settings", "Mean difference", *compared, "Least … most"], effects, left=2),
+        "#### Where the gain of a choice goes when another one is made too",
+        _table(["Choice", "with", "Gain alone", "Gain together", "Change", *compared], interactions, left=2),
+        "#### Pareto front of quality, fit and latency",
+        _table(["Configuration", metric_label(metric), "Fit, CPU s", "Latency p50, ms"], front),
+    ]
 
 
 def _tie_rules(table: TieRuleTable) -> list[str]:
