@@ -64,6 +64,11 @@ class SimulatedCluster:
         for change in setting.changes:
             self.clock.call_at(change.time, self._apply, change)
 
+    @property
+    def copied_tokens(self) -> int:
+        """How many prefix tokens fit into all host memories."""
+        return sum(each.expander.capacity for each in self.instances.values()) // self._setting.durations.token_bytes
+
     def least_loaded(self) -> str:
         """Of the instances that are up, the one whose ranking queue was shortest when it reported."""
         return min(self.router.members, key=lambda name: self.loads[name].rank_queue, default="")
@@ -74,8 +79,6 @@ class SimulatedCluster:
         Args:
             visits: time, user, fingerprint and tokens of each, in the order of time.
         """
-        if not self.config.expander.enabled:
-            return
         affinity = self.config.router.affinity
         for time, user, fingerprint, tokens in visits:
             owner = next(self.router.ring.owners(user if affinity else f"{user} at {time}"))

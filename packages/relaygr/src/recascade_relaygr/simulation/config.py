@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from recascade.contracts.checks import check_at_least, check_within
+from recascade.errors import ConfigurationError
 
 
 @dataclass
@@ -55,9 +56,10 @@ class WorkloadConfig:
         Raises:
             ConfigurationError: naming the field, its value and what it may be.
         """
-        check_within("workload.reuse", self.reuse, 0, 0.99)
-        check_within("workload.long_share", self.long_share, 0, 1)
-        check_within("workload.burst_seconds", self.burst_seconds, 0.01, self.burst_every_seconds)
+        check_within("workload.burst_seconds", self.burst_seconds, 0, self.burst_every_seconds)
+        for key, value, most in (("reuse", self.reuse, 0.99), ("long_share", self.long_share, 1.0)):
+            if not 0 <= value <= most:
+                raise ConfigurationError(f"workload.{key} is {value}; it must be at least 0 and at most {most}.")
         check_at_least("workload.slow_hop_ms", self.slow_hop_ms, self.hop_ms)
         for key, value, least in (
             ("rate", self.rate, 1e-3),

@@ -18,7 +18,7 @@ KINDS = ("full", "rank", "prefill", "reload")
 _PREDICTED = 0.99
 _ACCELERATOR_SPREAD = 0.05
 _ACCELERATOR_TOKEN_BYTES = 10 * 1024
-_ACCELERATOR_LENGTHS = tuple(range(0, 16_385, 256))
+_ACCELERATOR_LENGTHS = tuple(range(0, 8_193, 512))
 _P99 = 2.3263
 
 

@@ -32,6 +32,7 @@ class Simulation:
 
     Attributes:
         cluster: instances and gateway.
+        times: float64 ``[N]``, arrivals of the requests.
         answers: so far.
         reasons: of the trigger's decisions, counted.
     """
@@ -42,7 +43,8 @@ class Simulation:
         self.answers = Answers()
         self.reasons: Counter[str] = Counter()
         self._clock = self.cluster.clock
-        self._times = workload.times.tolist()
+        self.times = workload.times
+        self._times: list[float] = workload.times.tolist()
         self._users = [str(user) for user in workload.users.tolist()]
         self._tokens = workload.tokens.tolist()
         self._slacks = workload.slacks.tolist()
@@ -51,13 +53,8 @@ class Simulation:
         self._most_tokens = self._affordable() if setting.arm.cut else None
         if setting.arm.stored:
             self.cluster.keep_copies(
-                (time, str(user), _fingerprint(tokens), tokens)
-                for time, user, tokens in zip(
-                    workload.earlier_times.tolist(),
-                    workload.earlier_users.tolist(),
-                    workload.earlier_tokens.tolist(),
-                    strict=True,
-                )
+                (visit.time, str(visit.user), _fingerprint(visit.tokens), visit.tokens)
+                for visit in workload.last_visits(self.cluster.copied_tokens)
             )
         if self._times:
             self._clock.call_at(self._times[0], self._arrive, 0)

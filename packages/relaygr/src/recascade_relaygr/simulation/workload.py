@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,14 @@ _MEMORY = 6.0
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+
+
+class Visit(NamedTuple):
+    """A user was here, at a time before the simulation, with a history of some tokens."""
+
+    time: float
+    user: int
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,16 @@ class Workload:
     earlier_times: Floats
     earlier_users: Integers
     earlier_tokens: Integers
+
+    def last_visits(self, tokens: int) -> Iterator[Visit]:
+        """Each user's last earlier visit, in the order of time; of the oldest ones only those that matter to memories
+        of so many tokens, with a quarter more because they are not filled evenly."""
+        newest_first = np.unique(self.earlier_users[::-1], return_index=True)[1]
+        last = np.sort(len(self.earlier_users) - 1 - newest_first)
+        behind = np.cumsum(self.earlier_tokens[last][::-1])[::-1]
+        last = last[behind <= 1.25 * tokens]
+        columns = (self.earlier_times, self.earlier_users, self.earlier_tokens)
+        return map(Visit, *(column[last].tolist() for column in columns))
 
 
 def draw_workload(config: WorkloadConfig, *, instances: int, seconds: float, history: float, seed: int) -> Workload:

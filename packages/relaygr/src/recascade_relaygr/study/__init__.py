@@ -1,0 +1,1 @@
+"""The cluster study: what the relay is worth in which setting, simulated, as one page."""
