@@ -90,7 +90,7 @@ class StudentConfig:
         loss: on clicks, over the list (``listwise``) or each by itself (``binary``).
     """
 
-    context: str = "pool"
+    context: str = "attention"
     hidden: list[int] = field(default_factory=lambda: [64, 32])
     loss: str = "listwise"
 
@@ -152,7 +152,7 @@ class PSADConfig:
             teacher first, then a student of its own learns from it.
         serve: which of them answers, and is watched in training: ``student`` (paper) or ``teacher``.
         shared: both read one User Profile Network; off gives each its own.
-        dimension: width d of the streams; 32.
+        dimension: width d of the streams; 64, as the baselines.
         heads: attention heads; 2.
         hidden: inner width of the transformers' position-wise parts; 128.
         embedding: width of each categorical field's vectors; 16.
@@ -167,7 +167,7 @@ class PSADConfig:
     train: str = "joint"
     serve: str = "student"
     shared: bool = True
-    dimension: int = 32
+    dimension: int = 64
     heads: int = 2
     hidden: int = 128
     embedding: int = 16

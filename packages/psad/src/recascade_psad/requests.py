@@ -148,5 +148,7 @@ def _features(candidates: Sequence[Mapping[str, Any]], count: int) -> NDArray[np
             raise RequestError(
                 f"A feature of candidate {place} (counted from 0) is no number; send null where unknown."
             )
-        rows[place, : len(numbers)] = numbers
+        # In double precision first: what is too large for single precision is infinite, and reads as unknown.
+        with np.errstate(over="ignore"):
+            rows[place, : len(numbers)] = np.array(numbers, dtype=np.float64)
     return rows
