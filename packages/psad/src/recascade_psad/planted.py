@@ -39,6 +39,7 @@ class PlantedWorld:
         aversions: int64 ``[Q]``, index in ``AVERSIONS``.
         history: int64 ``[Q, T]``, items, oldest first.
         ages: float64 ``[Q, T]``, minutes before the request, descending.
+        lengths: int64 ``[Q]``, how many of the latest events a list's user really has.
         candidates: int64 ``[Q, n]``, in random order.
         picked: bool ``[Q, n]``, what greedy selection takes.
     """
@@ -49,6 +50,7 @@ class PlantedWorld:
     aversions: NDArray[np.int64]
     history: NDArray[np.int64]
     ages: Array
+    lengths: NDArray[np.int64]
     candidates: NDArray[np.int64]
     picked: NDArray[np.bool_]
 
@@ -73,7 +75,7 @@ class PlantedWorld:
 
 
 def planted_world(
-    lists: int = 6000, *, items: int = 2000, candidates: int = 10, history: int = 20, picks: int = 4, seed: int = 0
+    lists: int = 6000, *, items: int = 2000, candidates: int = 10, history: int = 30, picks: int = 4, seed: int = 0
 ) -> PlantedWorld:
     """Draw lists; each has a user of its own.
 
@@ -81,7 +83,8 @@ def planted_world(
         lists: Q.
         items: I.
         candidates: n; 30 to 50 % of them are of the intent's category, the others of any.
-        history: T, drawn with probabilities ``softmax(4 w · v)``; the older two fifths for another intent.
+        history: T, drawn with probabilities ``softmax(4 w · v)``, the older two fifths for another intent; a user has
+            the latest third of them at least.
         picks: candidates that are picked, at most n.
         seed: everything derives from it.
 
@@ -106,10 +109,11 @@ def planted_world(
         [_events(random, vectors, earlier_wishes, old), _events(random, vectors, wishes, history - old)], 1
     )
     ages = np.exp(random.uniform(np.log(_YOUNGEST), np.log(_OLDEST), size=(lists, history)))
+    lengths = random.integers(history // 3, history + 1, size=lists)
     aversions = random.integers(len(AVERSIONS), size=lists)
     shown = _candidates(random, categories, intent, candidates)
     picked = _greedy(vectors[shown], wishes, np.array(AVERSIONS)[aversions], picks)
-    return PlantedWorld(vectors, categories, wishes, aversions, events, -np.sort(-ages, axis=1), shown, picked)
+    return PlantedWorld(vectors, categories, wishes, aversions, events, -np.sort(-ages, axis=1), lengths, shown, picked)
 
 
 def _unit(vectors: Array) -> Array:

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recascade.data.events import EventSequences, offsets_of
+from recascade.data.events import EventSequences, offsets_of, ranges
 from recascade.data.reranking_inputs import RerankingInputs
 from recascade.data.reranking_lists import PARTS, RerankingLists
 from recascade_psad.planted import AVERSIONS, Array, PlantedWorld
@@ -35,6 +35,7 @@ def planted_lists(world: PlantedWorld) -> RerankingLists:
     parts = np.searchsorted(bounds, rows, side="right").astype(np.int8)
     times = _FIRST_REQUEST + _SECONDS_BETWEEN * np.arange(requests, dtype=np.int64)
     history = world.history.shape[1]
+    known = np.arange(history) >= history - world.lengths[:, None]
 
     def in_order(values: NDArray[np.generic]) -> NDArray[np.generic]:
         return np.take_along_axis(values[initial:], order, 1).ravel()
@@ -55,12 +56,12 @@ def planted_lists(world: PlantedWorld) -> RerankingLists:
         users=rows,
         times=times[rows],
         events=EventSequences(
-            offsets=offsets_of(np.full(requests, history)),
-            items=world.history.ravel().astype(np.int32),
-            timestamps=(times[:, None] - (60 * world.ages).astype(np.int64)).ravel(),
-            groups=np.tile(np.arange(history, dtype=np.int32), requests),
+            offsets=offsets_of(world.lengths),
+            items=world.history[known].astype(np.int32),
+            timestamps=(times[:, None] - (60 * world.ages).astype(np.int64))[known],
+            groups=ranges(np.zeros(requests, dtype=np.int64), world.lengths).astype(np.int32),
         ),
-        history_ends=(rows + 1) * history,
+        history_ends=offsets_of(world.lengths)[rows + 1],
         offsets=offsets_of(np.full(len(rows), candidates)),
         items=in_order(world.candidates).astype(np.int32),
         scores=in_order(scores).astype(np.float32),
@@ -69,6 +70,7 @@ def planted_lists(world: PlantedWorld) -> RerankingLists:
         parts=parts,
         facts={
             "synthetic": True,
+            "initial": "ridge regression",
             "lists": {part: int((parts == number).sum()) for number, part in enumerate(PARTS)},
         },
     )
