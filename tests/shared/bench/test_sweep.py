@@ -50,8 +50,8 @@ def test_a_run_leaves_everything_the_report_reads(run_sweep) -> None:
     assert (result["method"], result["variant"], result["seed"]) == ("acme", "default", 0)
     assert result["overrides"] == {"model.width": 16}
     assert result["status"] == "finished" and result["error"] is None
-    assert result["split"]["fingerprint"] == sweep.splits[0].fingerprint
-    assert directory.parts[-4] == f"log-{sweep.splits[0].fingerprint}"
+    assert result["split"]["fingerprint"] == sweep.grounds[0].fingerprint
+    assert directory.parts[-4] == f"log-{sweep.grounds[0].fingerprint}"
     assert result["data"]["synthetic"] is True
     assert set(result["metrics"]) == {"validation", "test"}
     cost = result["cost"]

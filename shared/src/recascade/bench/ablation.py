@@ -13,7 +13,7 @@ from recascade.errors import ConfigurationError
 from recascade.settings import parse_value
 
 VARIANT_AXIS = "variant"
-_SECTIONS = ("split", "model", "trainer", "evaluation")
+_SECTIONS = ("split", "model", "trainer", "evaluation", "lists")
 
 
 def ablation_configs(

@@ -11,21 +11,35 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 
 from recascade.bench.registry import find_method
 from recascade.contracts.method import Method
+from recascade.data.reranking_config import ListsConfig
 from recascade.data.split_config import SplitConfig
 from recascade.errors import ConfigurationError, DataError, did_you_mean
 from recascade.evaluation.config import EvaluationConfig
+from recascade.evaluation.list_config import ListEvaluationConfig
 from recascade.files import write_atomically
 from recascade.settings import compose_sections, flatten
 from recascade.training.config import TrainerConfig
 
 WITHOUT_EFFECT = frozenset({"trainer.progress", "trainer.workers", "trainer.checkpoint_minutes"})
 """They change how a run is watched or fed, not what it computes: two runs that differ only here are one run."""
+
+RERANKING_SPLIT: Mapping[str, Any] = MappingProxyType(
+    {
+        "split.protocol": "temporal",
+        "split.targets": "all",
+        "split.validation_fraction": 0.4,
+        "split.test_fraction": 0.1,
+    }
+)
+"""How re-ranking splits unless told otherwise: the first half of the log teaches the earlier stage, the events between
+it and the test part are the re-ranker's own."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +54,8 @@ class RunConfig:
         split: how the events are split; it decides the fingerprint, whatever the method.
         model: an instance of the method's own configuration dataclass.
         trainer: how to train.
-        evaluation: how to measure.
+        evaluation: how to measure: an ``EvaluationConfig``, or for the stage ``re-ranking`` a ``ListEvaluationConfig``.
+        lists: for the stage ``re-ranking``, how candidate lists come about; None for the others.
     """
 
     method: str
@@ -50,7 +65,8 @@ class RunConfig:
     split: SplitConfig
     model: Any
     trainer: TrainerConfig
-    evaluation: EvaluationConfig
+    evaluation: Any
+    lists: ListsConfig | None = None
 
 
 def compose(
@@ -79,34 +95,38 @@ def compose(
         raise ConfigurationError(
             f"Method {method.name!r} has no variant {variant!r}.{did_you_mean(variant, method.variants)}"
         )
+    reranking = method.stage == "re-ranking"
     schema = {
         "split": SplitConfig,
         "model": method.config,
         "trainer": TrainerConfig,
-        "evaluation": EvaluationConfig,
+        "evaluation": ListEvaluationConfig if reranking else EvaluationConfig,
     }
+    if reranking:
+        schema["lists"] = ListsConfig
+    from_stage = RERANKING_SPLIT if reranking else {}
     from_variant = {f"model.{key}": value for key, value in method.variants[variant].items()}
-    sections = compose_sections(schema, {**from_variant, **(overrides or {})})
+    sections = compose_sections(schema, {**from_stage, **from_variant, **(overrides or {})})
     return RunConfig(method=method.name, variant=variant, seed=seed, data=data, **sections)
 
 
 def as_dictionary(config: RunConfig) -> dict[str, Any]:
     """The configuration as plain nested dictionaries, ready for YAML or JSON."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
-    return plain
+    return {key: value for key, value in plain.items() if value is not None}
 
 
 def changes(config: RunConfig) -> dict[str, Any]:
     """What was changed against the variant's defaults, by dotted key.
 
-    The split is left out: its fingerprint speaks for it.
+    The split and the lists are left out: the fingerprint speaks for them.
     """
     base = compose(find_method(config.method), data=config.data, variant=config.variant, seed=config.seed)
     defaults = flatten(as_dictionary(base))
     return {
         key: value
         for key, value in flatten(as_dictionary(config)).items()
-        if not key.startswith("split.") and key not in WITHOUT_EFFECT and value != defaults.get(key)
+        if not key.startswith(("split.", "lists.")) and key not in WITHOUT_EFFECT and value != defaults.get(key)
     }
 
 
@@ -146,6 +166,8 @@ def load(path: Path) -> RunConfig:
     try:
         stored = yaml.safe_load(path.read_text(encoding="utf-8"))
         sections = {name: stored.pop(name) for name in ("split", "model", "trainer", "evaluation")}
+        if "lists" in stored:
+            sections["lists"] = stored.pop("lists")
         name, variant, seed, data = (stored[key] for key in ("method", "variant", "seed", "data"))
     except FileNotFoundError as error:
         raise DataError(f"There is no file {path}.") from error

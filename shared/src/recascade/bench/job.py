@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -21,14 +22,16 @@ import torch
 from recascade import __version__
 from recascade.bench import store
 from recascade.bench.config import RunConfig, as_dictionary, changes
+from recascade.bench.ground import Ground, ground_of_split
+from recascade.bench.list_source import prepared_lists
 from recascade.bench.registry import find_method
+from recascade.bench.reranking_job import measure_reranking
 from recascade.contracts.method import FIT_FILE, Experiment, Method
 from recascade.contracts.retriever import Retriever
 from recascade.data.encode import encode
 from recascade.data.encoded import EncodedSplit
 from recascade.data.sources import resolve
 from recascade.data.split import Split, cached_split
-from recascade.data.split_manifest import SplitManifest
 from recascade.errors import DataError, RecascadeError
 from recascade.evaluation.evaluate import Evaluation, evaluate
 from recascade.evaluation.requests import requests
@@ -53,16 +56,23 @@ def run_job(directory: Path, threads: int) -> dict[str, Any]:
     config = run.config
     method = find_method(config.method)
     started = _now()
-    split = cached_split(resolve(config.data), config.split)
-    data = encode(split)
-    if split.manifest.fingerprint not in directory.parts[-4]:
+    if method.stage == "re-ranking":
+        prepared = prepared_lists(config)
+        ground, measure = prepared.ground, partial(measure_reranking, config, method, prepared, directory)
+    else:
+        split = cached_split(resolve(config.data), config.split)
+        data = encode(split)
+        ground, measure = ground_of_split(data.manifest), partial(_measure, config, method, data, split, directory)
+    if ground.fingerprint not in directory.parts[-4]:
         raise DataError(
-            f"The data of {directory} have changed since the run began (now split {split.manifest.fingerprint}); "
+            f"The data of {directory} have changed since the run began (now split {ground.fingerprint}); "
             "run the command again to measure on the new data."
         )
-    result = _identity(config, method, data.manifest, threads, started)
+    result = _identity(config, method, ground, threads, started)
     try:
-        result |= _measure(config, method, data, split, directory)
+        measured = measure()
+        measured["cost"]["peak_memory_bytes"] = peak_memory_bytes()
+        result |= measured | {"device": _device_name(measured["device"])}
     except Exception as error:
         problem = str(error) if isinstance(error, RecascadeError) else f"{type(error).__name__}: {error}"
         result |= {"status": "failed", "error": problem, "finished": _now()}
@@ -101,11 +111,10 @@ def _measure(config: RunConfig, method: Method, data: EncodedSplit, split: Split
             "targets_per_second": None,
             **fit,
             **evaluation,
-            "peak_memory_bytes": peak_memory_bytes(),
             "gpu_seconds": fit["fit_seconds"] if device.startswith("cuda") else None,
             "latency_ms": _latency(retriever, config, data, device),
         },
-        "device": _device_name(device),
+        "device": device,
     }
 
 
@@ -169,7 +178,7 @@ def _write_tables(test: Evaluation, data: EncodedSplit, directory: Path) -> None
         whole.join(lists, on="user", how="left", maintain_order="left").drop("user").write_parquet(temporary)
 
 
-def _identity(config: RunConfig, method: Method, manifest: SplitManifest, threads: int, started: str) -> dict[str, Any]:
+def _identity(config: RunConfig, method: Method, ground: Ground, threads: int, started: str) -> dict[str, Any]:
     complete = as_dictionary(config)
     return {
         "format": 1,
@@ -180,22 +189,8 @@ def _identity(config: RunConfig, method: Method, manifest: SplitManifest, thread
         "stage": method.stage,
         "trained": method.trained,
         "source": method.source,
-        "data": {
-            "name": manifest.dataset,
-            "fingerprint": manifest.dataset_fingerprint,
-            "synthetic": manifest.synthetic,
-            "terms": manifest.terms,
-        },
-        "split": {
-            "fingerprint": manifest.fingerprint,
-            "protocol": manifest.config.protocol,
-            "ties": manifest.config.ties,
-            "cold_items": manifest.config.cold_items,
-            "catalogue": manifest.config.catalogue,
-            "filters": manifest.filters,
-            "counts": manifest.counts,
-            "tied_target_share": manifest.tied_target_share,
-        },
+        "data": dict(ground.data),
+        "split": dict(ground.split),
         "evaluation": complete["evaluation"],
         "metrics": {"validation": {}, "test": {}},
         "groups": {},

@@ -15,7 +15,7 @@ from recascade.bench.registry import find_method
 from recascade.errors import ConfigurationError, did_you_mean
 from recascade.settings import flatten
 
-_SUITE_KEYS = ("title", "data", "seeds", "split", "trainer", "evaluation", "runs")
+_SUITE_KEYS = ("title", "data", "seeds", "split", "lists", "trainer", "evaluation", "runs")
 _RUN_KEYS = ("method", "variant", "seeds", "model", "trainer")
 
 
@@ -136,7 +136,7 @@ def parse_suite(text: str, origin: str) -> Suite:
         title=str(content.get("title", "")),
         data=(data,) if isinstance(data, str) else tuple(map(str, data)),
         seeds=_seeds(content.get("seeds", 1), f"Suite {origin}"),
-        common=_sections(content, ("split", "trainer", "evaluation"), f"Suite {origin}"),
+        common=_sections(content, ("split", "lists", "trainer", "evaluation"), f"Suite {origin}"),
         runs=tuple(_run(entry, f"Run {number} of suite {origin}") for number, entry in enumerate(runs, start=1)),
     )
 

@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from recascade.bench.config import RunConfig, same_run, save
+from recascade.bench.ground import Ground, ground_of_split
+from recascade.bench.list_source import prepared_lists
 from recascade.bench.runner import Event, Runner
 from recascade.bench.store import CONFIG_FILE, Run, run_directory
 from recascade.data.encode import encode
 from recascade.data.sources import resolve
 from recascade.data.split import cached_split
-from recascade.data.split_manifest import SplitManifest
 from recascade.errors import ConfigurationError
 
 
@@ -22,11 +23,11 @@ class Sweep:
 
     Attributes:
         runs: all of them, in the order asked for, each directory once.
-        splits: the splits they are measured on.
+        grounds: the splits and lists they are measured on.
     """
 
     runs: tuple[Run, ...]
-    splits: tuple[SplitManifest, ...]
+    grounds: tuple[Ground, ...]
 
     @property
     def open_runs(self) -> tuple[Run, ...]:
@@ -40,7 +41,7 @@ class Sweep:
 
 
 def lay_out(configs: Sequence[RunConfig], output: Path, on_split: Callable[[str], None]) -> Sweep:
-    """Make the splits (once for all runs that share them) and write each run's ``config.yaml``.
+    """Make the splits and lists (once for all runs that share them) and write each run's ``config.yaml``.
 
     Args:
         configs: the runs; two that come to the same thing are one run.
@@ -51,21 +52,27 @@ def lay_out(configs: Sequence[RunConfig], output: Path, on_split: Callable[[str]
         DataError: data that cannot be read or split.
         ConfigurationError: a run's directory holds a run with another configuration.
     """
-    manifests: dict[tuple[str, str], SplitManifest] = {}
+    grounds: dict[tuple[str, str], Ground] = {}
     runs: dict[Path, Run] = {}
     for config in configs:
-        key = (config.data, str(asdict(config.split)))
-        if key not in manifests:
+        key = (config.data, str((asdict(config.split), config.lists)))
+        if key not in grounds:
             on_split(config.data)
-            split = cached_split(resolve(config.data), config.split)
-            # Encoded once here: otherwise every process of the sweep would begin with the same work.
-            manifests[key] = encode(split).manifest
-        manifest = manifests[key]
-        directory = run_directory(output, manifest.dataset, manifest.fingerprint, config)
+            grounds[key] = _prepared(config)
+        ground = grounds[key]
+        directory = run_directory(output, ground.name, ground.fingerprint, config)
         if directory not in runs:
             _write_config(config, directory / CONFIG_FILE)
             runs[directory] = Run(directory)
-    return Sweep(tuple(runs.values()), tuple(manifests.values()))
+    return Sweep(tuple(runs.values()), tuple(grounds.values()))
+
+
+def _prepared(config: RunConfig) -> Ground:
+    """Split and encode, or make the lists: once here, because otherwise every process of the sweep would begin with the
+    same work."""
+    if config.lists is not None:
+        return prepared_lists(config).ground
+    return ground_of_split(encode(cached_split(resolve(config.data), config.split)).manifest)
 
 
 def compute(sweep: Sweep, runner: Runner, watch: Callable[[Event], None], pulse: Callable[[], None]) -> None:

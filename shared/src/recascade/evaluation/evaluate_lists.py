@@ -97,7 +97,7 @@ def evaluate_lists(
         }
     ).with_columns(pl.col(list(metrics)).fill_nan(None))
     summary = {name: _mean(per_list[name]) for name in metrics} | _scorer_metrics(scored)
-    return ListEvaluation(per_list, orders, summary, _by_activity(per_list, list(metrics)))
+    return ListEvaluation(per_list, orders, summary, group_means(per_list, list(metrics)))
 
 
 def _check_orders(orders: NDArray[np.int64], lengths: NDArray[np.int64], ids: pl.Series) -> None:
@@ -132,7 +132,8 @@ def _scorer_metrics(
     return {"auc": auc(labels, scores), "gauc": gauc(labels, scores, owners)}
 
 
-def _by_activity(per_list: pl.DataFrame, metrics: list[str]) -> dict[str, dict[str, dict[str, float]]]:
+def group_means(per_list: pl.DataFrame, metrics: list[str]) -> dict[str, dict[str, dict[str, float]]]:
+    """``ListEvaluation.groups`` of such a table."""
     grouped = per_list.group_by("activity").agg(pl.len().alias("users"), *(pl.col(name).mean() for name in metrics))
     found = {str(row.pop("activity")): row for row in grouped.to_dicts()}
     members = {

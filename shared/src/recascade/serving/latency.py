@@ -54,19 +54,34 @@ def measure_latency(
         warm_up: answers given before the clock runs (caches that a retriever fills at its first request).
         device: where the retriever computes.
     """
+
+    def answer(request: Context) -> Callable[[], object]:
+        return lambda: retriever.retrieve(request.to(device), k, exclude_seen=exclude_seen)
+
+    return measure_calls([answer(request) for request in requests], warm_up=warm_up, device=device)
+
+
+def measure_calls(calls: Sequence[Callable[[], object]], *, warm_up: int = 10, device: str = "cpu") -> Latency:
+    """Make each call alone and take its time.
+
+    Args:
+        calls: one per request; at least one.
+        warm_up: calls made before the clock runs.
+        device: where they compute.
+    """
     read, wait, clock = _clock_of(device)
     with torch.inference_mode(), _one_thread():
         for number in range(warm_up):
-            retriever.retrieve(requests[number % len(requests)].to(device), k, exclude_seen=exclude_seen)
-        milliseconds = np.empty(len(requests))
-        for number, request in enumerate(requests):
+            calls[number % len(calls)]()
+        milliseconds = np.empty(len(calls))
+        for number, call in enumerate(calls):
             wait()
             begin = read()
-            retriever.retrieve(request.to(device), k, exclude_seen=exclude_seen)
+            call()
             wait()
             milliseconds[number] = (read() - begin) / 1e6
     p50, p99 = np.percentile(milliseconds, [50, 99])
-    return Latency(float(p50), float(p99), len(requests), clock)
+    return Latency(float(p50), float(p99), len(calls), clock)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from recascade.bench.report.record import RunRecord
+from recascade.data.reranking_config import ListsConfig
 from recascade.data.split_config import SplitConfig
 from recascade.errors import DataError
 
@@ -126,7 +127,9 @@ class Entry:
             words += ["--seeds", str(len(self.runs))]
         defaults = asdict(SplitConfig())
         split = {f"split.{key}": value for key, value in config["split"].items() if value != defaults.get(key)}
-        words += [f"{key}={typed(value)}" for key, value in {**split, **self.overrides}.items()]
+        usual = asdict(ListsConfig())
+        lists = {f"lists.{key}": value for key, value in config.get("lists", {}).items() if value != usual.get(key)}
+        words += [f"{key}={typed(value)}" for key, value in {**split, **lists, **self.overrides}.items()]
         return shlex.join(words)
 
 

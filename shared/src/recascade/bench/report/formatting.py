@@ -16,6 +16,9 @@ METRIC_FAMILIES = {
     "precision": "Precision",
     "mrr": "MRR",
     "map": "MAP",
+    "capped_map": "Capped MAP",
+    "found_map": "MAP of the clicks found",
+    "clicks": "Clicks",
     "auc": "AUC",
     "gauc": "GAUC",
     "log_loss": "Log loss",
@@ -23,6 +26,7 @@ METRIC_FAMILIES = {
     "gini": "Gini index",
     "novelty": "Novelty",
     "intra_list_diversity": "Intra-list diversity",
+    "ild": "Intra-list diversity",
 }
 LOWER_IS_BETTER = frozenset({"log_loss", "gini"})
 

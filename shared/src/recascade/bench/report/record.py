@@ -52,14 +52,14 @@ class RunRecord:
     @cached_property
     def metric_columns(self) -> list[str]:
         """Metrics of the per-user table; the columns before the first of them describe the user."""
-        described = {"user_id", "history_length", "targets", "activity", "popularity", "tied"}
-        schema = self._scan_user_metrics().collect_schema()
-        return [name for name, dtype in schema.items() if name not in described and dtype.is_float()]
+        return [name for name, dtype in self._scan_user_metrics().collect_schema().items() if dtype.is_float()]
 
     def user_metrics(self, metrics: Sequence[str]) -> pl.DataFrame:
-        """``user_id`` and the metrics, float64, one row per test user, ascending by id."""
+        """``user_id`` and the metrics, float64, one row per test user, ascending by id; of a re-ranking run, its lists
+        in place of users."""
+        table = self._scan_user_metrics().rename({"list_id": "user_id"}, strict=False)
         columns = ["user_id", *(pl.col(name).cast(pl.Float64) for name in metrics)]
-        return self._scan_user_metrics().select(columns).sort("user_id").collect()
+        return table.select(columns).sort("user_id").collect()
 
     def curves(self) -> pl.DataFrame:
         """Values logged while training: ``epoch``, ``step``, ``name``, ``value``; empty where nothing was trained."""

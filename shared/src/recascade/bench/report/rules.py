@@ -95,6 +95,7 @@ def rules_of(run: RunRecord) -> Rules:
     """The rules of one run."""
     split = run.result["split"]
     evaluation = run.result.get("evaluation") or run.config["evaluation"]
+    lists = split.get("lists")
     return Rules(
         fingerprint=split["fingerprint"],
         protocol=split["protocol"],
@@ -102,8 +103,8 @@ def rules_of(run: RunRecord) -> Rules:
         filters=describe_filters(split.get("filters") or {}),
         cold_items=split["cold_items"],
         catalogue=split["catalogue"],
-        seen_items=SEEN_LEFT_OUT if evaluation.get("exclude_seen") else "may be recommended",
-        ranking=describe_ranking(evaluation),
+        seen_items=SEEN_LEFT_OUT if (lists or evaluation).get("exclude_seen") else "may be recommended",
+        ranking=describe_lists(lists) if lists else describe_ranking(evaluation),
     )
 
 
@@ -126,3 +127,13 @@ def describe_ranking(evaluation: Mapping[str, Any]) -> str:
     ranking = f"candidate set {candidates}" if candidates else "full ranking"
     users = evaluation.get("max_users") or 0
     return f"{ranking}, sample of {grouped(users)} users" if users else f"{ranking}, all test users"
+
+
+def describe_lists(lists: Mapping[str, Any]) -> str:
+    """Which lists were re-ranked.
+
+    >>> describe_lists({"candidates": 30, "earlier_stage": "item-knn", "clicked_only": True})
+    'at most 30 candidates of item-knn, lists with a click'
+    """
+    kept = "lists with a click" if lists["clicked_only"] else "all lists"
+    return f"at most {lists['candidates']} candidates of {lists['earlier_stage']}, {kept}"
