@@ -133,6 +133,12 @@ class PrefixCache:
         """All live entries."""
         return list(self._entries.values())
 
+    @property
+    def next_deadline(self) -> float | None:
+        """Clock time at which the next promise ends; None where nothing is promised."""
+        first = next(iter(self._promised.values()), None)
+        return None if first is None else first.deadline
+
     def bytes_of(self, tokens: int) -> int:
         """Bytes that a prefix of this length reserves."""
         return -(-tokens // self.page_tokens) * self.arena.page_bytes

@@ -13,7 +13,7 @@ from typing import Any
 from recascade.errors import RecascadeError
 from recascade_relaygr.relay.arena import PageArena
 from recascade_relaygr.relay.cache import Entry, PrefixCache, State
-from recascade_relaygr.relay.clock import Clock
+from recascade_relaygr.relay.clock import Clock, Timer
 from recascade_relaygr.relay.config import RelayConfig
 from recascade_relaygr.relay.costs import Costs
 from recascade_relaygr.relay.device import Device, Work
@@ -78,6 +78,7 @@ class Instance:
         self._signalled: OrderedDict[str, tuple[float, Entry | None]] = OrderedDict()
         self._answered: OrderedDict[str, float] = OrderedDict()
         self._pending: dict[str, Pending] = {}
+        self._expiry: Timer | None = None
         self._gone = False
 
     def signal(self, signal: Signal) -> str:
@@ -92,6 +93,7 @@ class Instance:
         self.statistics.signals[verdict] += 1
         if verdict != "late" and signal.request not in self._signalled:
             self._signalled[signal.request] = now, entry
+        self._watch_promises()
         return verdict
 
     def rank(self, request: RankRequest, done: Callable[[Outcome], None]) -> None:
@@ -203,6 +205,17 @@ class Instance:
                 self._wait(pending, fill, "relay_reload" if in_time else "full", float("inf"))
                 return
         self._rank_in_full(pending)
+
+    def _watch_promises(self) -> None:
+        """End promises in time even where nothing else happens, so that their prefixes are copied while it is quiet."""
+        deadline = self.cache.next_deadline
+        if self._expiry is None and deadline is not None:
+            self._expiry = self.clock.call_at(deadline, self._end_promises)
+
+    def _end_promises(self) -> None:
+        self._expiry = None
+        self.cache.expire(self.clock.time())
+        self._watch_promises()
 
     def _patience(self, pending: Pending, fill: Fill, now: float) -> float:
         """Seconds that a request waits for a fill; none where the answer would come too late that way."""
