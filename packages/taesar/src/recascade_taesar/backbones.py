@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -11,10 +11,12 @@ from torch import nn
 from recascade.contracts.method import Experiment
 from recascade.data.encoded import EncodedSplit
 from recascade.data.next_item import NextItemData, Windows
+from recascade.models.cl4srec import CL4SRec
 from recascade.models.gru4rec import GRU4Rec
 from recascade.models.hstu import HSTU
 from recascade.models.next_item import InnerProductRetriever, NextItemModel
 from recascade.models.sasrec import SASRec
+from recascade.training.cl4srec import CL4SRecModule
 from recascade.training.fit import FitResult, fit
 from recascade.training.next_item import NextItemModule
 from recascade_taesar.backbone_config import BackboneConfig
@@ -34,6 +36,10 @@ def train_backbone(
     torch.manual_seed(experiment.seed)
     model = _build(config, data)
     module = NextItemModule(model, data, config.loss, trainer, exclude_seen=experiment.exclude_seen)
+    if isinstance(model, CL4SRec):
+        module = CL4SRecModule(
+            model, data, config.loss, trainer, contrast=config.contrast, exclude_seen=experiment.exclude_seen
+        )
     batches = NextItemData(
         data, trainer, max_length=config.max_length, windows=cast(Windows, config.windows), seed=experiment.seed
     )
@@ -58,4 +64,7 @@ def _build(config: BackboneConfig, data: EncodedSplit) -> nn.Module:
             config.dropout,
             time_buckets=128 if timed else 0,
         )
-    return SASRec(items, config.dimension, config.blocks, config.heads, config.max_length, config.dropout)
+    shape: dict[str, Any] = {
+        name: getattr(config, name) for name in ("dimension", "blocks", "heads", "max_length", "dropout")
+    }
+    return CL4SRec(items, **shape) if config.name == "cl4srec" else SASRec(items, **shape)

@@ -55,10 +55,11 @@ def with_shifted(own: Candidates, members: NDArray[np.int64], rate: float, rando
     following = np.full(int(members.max()) + 1, -1, dtype=np.int64)
     following[members[:-1]] = members[1:]
     chosen = np.flatnonzero((random.random(len(own.users)) < rate) & (following[own.items] >= 0))
-    added = own.take(chosen)._replace(
-        items=following[own.items[chosen]],
-        origins=np.full(len(chosen), INSERTED, dtype=np.int8),
-        sources=np.full(len(chosen), -1, dtype=np.int64),
-    )
-    order = np.argsort(np.concatenate([np.arange(len(own.users)) * 2, chosen * 2 + 1]), kind="stable")
-    return Candidates(*(np.concatenate(pair)[order] for pair in zip(own, added, strict=True)))
+    # Each chosen event stands twice, and its second copy becomes the item behind it.
+    repeats = np.ones(len(own.users), dtype=np.int64)
+    repeats[chosen] = 2
+    twice = own.take(np.repeat(np.arange(len(own.users)), repeats))
+    added = np.cumsum(repeats)[chosen] - 1
+    twice.items[added] = following[own.items[chosen]]
+    twice.origins[added] = INSERTED
+    return twice

@@ -217,9 +217,8 @@ def _shard_path(workplace: Path, domain: int, number: int) -> Path:
 
 
 def _write_shard(rows: Candidates, path: Path) -> None:
-    columns = {name: pl.Series(column) for name, column in rows._asdict().items()}
     with write_atomically(path) as temporary:
-        pl.DataFrame(columns).write_parquet(temporary)
+        pl.DataFrame(vars(rows)).write_parquet(temporary)
 
 
 def _claim(workplace: Path, split: Split, config: TaesarConfig, targets: list[str], seed: int) -> None:

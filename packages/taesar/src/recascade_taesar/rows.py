@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,17 @@ ORIGINAL, REPLACED, INSERTED = 0, 1, 2
 ORIGINS = ("original", "replaced", "inserted")
 
 
-class Candidates(NamedTuple):
+@dataclass(frozen=True)
+class Candidates:
     """N events that may enter rows, in order.
 
-    ``users`` int64 ``[N]`` ascending, ``items`` and ``timestamps`` int64 ``[N]``, ``origins`` int8 ``[N]`` (place in
-    ``ORIGINS``), ``sources`` int64 ``[N]`` (the item that stood here before, or -1), ``scores`` float32 ``[N]`` (NaN
-    where none).
+    Attributes:
+        users: int64 ``[N]``, ascending.
+        items: int64 ``[N]``.
+        timestamps: int64 ``[N]``, seconds.
+        origins: int8 ``[N]``, place in ``ORIGINS``.
+        sources: int64 ``[N]``, the item that stood here before, or -1.
+        scores: float32 ``[N]``, by which it was chosen; NaN where there is none.
     """
 
     users: NDArray[np.int64]
@@ -27,8 +32,15 @@ class Candidates(NamedTuple):
     scores: NDArray[np.float32]
 
     def take(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Candidates:
-        """Some of the events."""
-        return Candidates(*(column[chosen] for column in self))
+        """Some of the events (bool ``[N]``, or their places in the new order)."""
+        return Candidates(
+            self.users[chosen],
+            self.items[chosen],
+            self.timestamps[chosen],
+            self.origins[chosen],
+            self.sources[chosen],
+            self.scores[chosen],
+        )
 
 
 def regenerated_rows(candidates: Candidates, *, drop_unchanged: bool, shortest: int) -> Candidates:

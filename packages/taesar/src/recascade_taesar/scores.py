@@ -10,16 +10,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.special import xlog1py
 
 Divergence = Literal["reversed", "standard"]
-
-# Below this the logarithm is of a number that float32 keeps no digits of; it is multiplied by 0 there anyway.
-_TINY = 1e-37
-
-
-def log_normaliser(logits: Tensor, probabilities: Tensor) -> Tensor:
-    """``[P, 1]``: log of the sum of exponentials, from the softmax that is known already, in two reductions."""
-    return logits.amax(1, keepdim=True) - probabilities.amax(1, keepdim=True).log_()
 
 
 def confidence(logits: Tensor) -> Tensor:
@@ -29,7 +22,9 @@ def confidence(logits: Tensor) -> Tensor:
     by less than 1e-8). α lies in [1, 1 / (1 - 1/e)].
     """
     probabilities = logits.softmax(1)
-    terms = (logits - log_normaliser(logits, probabilities)).mul_(probabilities)
+    # The logarithm of the sum of exponentials, from the softmax, in two reductions.
+    normaliser = logits.amax(1, keepdim=True) - probabilities.amax(1, keepdim=True).log_()
+    terms = (logits - normaliser).mul_(probabilities)
     least = terms.amin(1, keepdim=True)
     return terms.add_(1.0).div_(least.add_(1.0 + 1e-10))
 
@@ -39,17 +34,23 @@ def divergence(mixed: Tensor, source: Tensor, kind: Divergence = "reversed") -> 
 
     With ``m = (p + q) / 2`` the terms are ``m (ln m - (ln p + ln q) / 2)`` (``reversed``, the release: the arguments of
     its divergence are swapped) or ``(p ln(p / m) + q ln(q / m)) / 2`` (``standard``, Jensen-Shannon), divided by their
-    maximum + 1e-10. β lies in [0, 1]; nothing underflows to NaN, since the logarithms come from the logits.
+    maximum + 1e-10. β lies in [0, 1].
+
+    Both are computed from ``δ = (ln p - ln q) / 2``: the one is ``m ln cosh δ``, the other, with ``τ = tanh δ``,
+    ``m ((1 + τ) ln(1 + τ) + (1 - τ) ln(1 - τ)) / 2``. Where the models agree, the direct forms are differences of equal
+    numbers, and the maximum that they are divided by is no larger than their rounding; where they disagree, nothing
+    underflows to NaN.
     """
     p, q = mixed.softmax(1), source.softmax(1)
-    log_p = mixed - log_normaliser(mixed, p)
-    log_q = source - log_normaliser(source, q)
-    mean = (p + q).mul_(0.5)
-    log_mean = mean.clamp_min(_TINY).log_()
+    peaks = p.amax(1, keepdim=True).log_() - q.amax(1, keepdim=True).log_()
+    half = (mixed - mixed.amax(1, keepdim=True)).sub_(source - source.amax(1, keepdim=True)).add_(peaks).mul_(0.5)
+    mean = p.add_(q).mul_(0.5)
     if kind == "reversed":
-        terms = log_mean.sub_(log_p.add_(log_q), alpha=0.5).mul_(mean)
+        size = half.abs_()
+        terms = (size * -2.0).expm1_().mul_(0.5).log1p_().add_(size).mul_(mean)
     else:
-        terms = log_p.sub_(log_mean).mul_(p).add_(log_q.sub_(log_mean).mul_(q)).mul_(0.5)
+        share = half.tanh_()
+        terms = xlog1py(1.0 + share, share).add_(xlog1py(1.0 - share, -share)).mul_(mean).mul_(0.5)
     terms.clamp_min_(0.0)
     return terms.div_(terms.amax(1, keepdim=True).add_(1e-10))
 

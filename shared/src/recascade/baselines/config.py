@@ -131,6 +131,30 @@ class SASRecConfig:
 
 
 @dataclass
+class CL4SRecConfig(SASRecConfig):
+    """CL4SRec (Xie et al., ICDE 2022, arXiv 2010.14395): SASRec with a contrast of altered histories.
+
+    Attributes:
+        contrast: λ, weight of the contrast beside the loss of the next items; 0.1 as in the paper.
+        crop_share: η, share of a history that a crop keeps; 0.6 (our choice from the paper's grid, 0.1 to 0.9).
+        mask_share: γ, share of the events that are masked; 0.3 (likewise).
+        reorder_share: β, share of a history that is shuffled; 0.6 (likewise).
+    """
+
+    contrast: float = 0.1
+    crop_share: float = 0.6
+    mask_share: float = 0.3
+    reorder_share: float = 0.6
+
+    def check(self) -> None:
+        """Refuse values that cannot work."""
+        super().check()
+        check_at_least("model.contrast", self.contrast, 0)
+        for name in ("crop_share", "mask_share", "reorder_share"):
+            check_within(f"model.{name}", getattr(self, name), 0, 1)
+
+
+@dataclass
 class HSTUConfig:
     """HSTU (Zhai et al., ICML 2024, arXiv 2402.17152).
 

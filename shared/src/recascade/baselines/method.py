@@ -121,6 +121,17 @@ SASREC = Method(
     source="Kang and McAuley, ICDM 2018, arXiv 1808.09781",
 )
 
+CL4SREC = Method(
+    name="cl4srec",
+    stage="retrieval",
+    summary="causal self-attention that recognises its own altered histories",
+    config=config.CL4SRecConfig,
+    fit="recascade.baselines.neural:fit_cl4srec",
+    baselines=(*_FLOORS, "sasrec"),
+    axes=_SEQUENCE_AXES | {"contrast": (0.0, 0.1, 0.5)},
+    source="Xie et al., ICDE 2022, arXiv 2010.14395",
+)
+
 HSTU = Method(
     name="hstu",
     stage="retrieval",

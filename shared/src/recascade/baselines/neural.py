@@ -12,6 +12,7 @@ from recascade.baselines import config
 from recascade.contracts.method import FIT_FILE, Experiment
 from recascade.data.next_item import NextItemData, Windows
 from recascade.files import write_json
+from recascade.models.cl4srec import CL4SRec
 from recascade.models.dssm import DSSM
 from recascade.models.gru4rec import GRU4Rec
 from recascade.models.hstu import HSTU, Output
@@ -20,6 +21,7 @@ from recascade.models.sasrec import Positions, SASRec
 from recascade.models.two_tower import Similarity
 from recascade.nn.hstu import Normaliser
 from recascade.nn.transformer import LayerOrder
+from recascade.training.cl4srec import CL4SRecModule
 from recascade.training.config import LossConfig
 from recascade.training.fit import fit
 from recascade.training.next_item import NextItemModule
@@ -40,7 +42,36 @@ def fit_sasrec(experiment: Experiment) -> InnerProductRetriever:
         positions=cast(Positions, settings.positions),
         output_projection=settings.output_projection,
     )
-    return _train(model, settings.loss, settings.windows, experiment)
+    return _train(_next_item(model, settings.loss, experiment), settings.windows, experiment)
+
+
+def fit_cl4srec(experiment: Experiment) -> InnerProductRetriever:
+    """Train CL4SRec."""
+    settings: config.CL4SRecConfig = experiment.config
+    torch.manual_seed(experiment.seed)
+    model = CL4SRec(
+        len(experiment.data.items),
+        crop_share=settings.crop_share,
+        mask_share=settings.mask_share,
+        reorder_share=settings.reorder_share,
+        dimension=settings.dimension,
+        blocks=settings.blocks,
+        heads=settings.heads,
+        max_length=settings.max_length,
+        dropout=settings.dropout,
+        order=cast(LayerOrder, settings.order),
+        positions=cast(Positions, settings.positions),
+        output_projection=settings.output_projection,
+    )
+    module = CL4SRecModule(
+        model,
+        experiment.data,
+        settings.loss,
+        experiment.trainer,
+        contrast=settings.contrast,
+        exclude_seen=experiment.exclude_seen,
+    )
+    return _train(module, settings.windows, experiment)
 
 
 def fit_hstu(experiment: Experiment) -> InnerProductRetriever:
@@ -60,7 +91,7 @@ def fit_hstu(experiment: Experiment) -> InnerProductRetriever:
         normaliser=cast(Normaliser, settings.normaliser),
         output=cast(Output, settings.output),
     )
-    return _train(model, settings.loss, settings.windows, experiment)
+    return _train(_next_item(model, settings.loss, experiment), settings.windows, experiment)
 
 
 def fit_gru4rec(experiment: Experiment) -> InnerProductRetriever:
@@ -76,7 +107,7 @@ def fit_gru4rec(experiment: Experiment) -> InnerProductRetriever:
         dropout=settings.dropout,
         constrained=settings.constrained,
     )
-    return _train(model, settings.loss, settings.windows, experiment)
+    return _train(_next_item(model, settings.loss, experiment), settings.windows, experiment)
 
 
 def fit_dssm(experiment: Experiment) -> InnerProductRetriever:
@@ -97,13 +128,17 @@ def fit_dssm(experiment: Experiment) -> InnerProductRetriever:
         users=len(data.users) if settings.user_identity else 0,
         similarity=cast(Similarity, settings.similarity),
     )
-    return _train(model, settings.loss, settings.windows, experiment)
+    return _train(_next_item(model, settings.loss, experiment), settings.windows, experiment)
 
 
-def _train(model: nn.Module, loss: LossConfig, windows: str, experiment: Experiment) -> InnerProductRetriever:
+def _next_item(model: nn.Module, loss: LossConfig, experiment: Experiment) -> NextItemModule:
+    return NextItemModule(model, experiment.data, loss, experiment.trainer, exclude_seen=experiment.exclude_seen)
+
+
+def _train(module: NextItemModule, windows: str, experiment: Experiment) -> InnerProductRetriever:
     """Train on the next items, leave the facts of the training in the run directory, and serve the best weights."""
+    model = module.model
     next_item_model = cast(NextItemModel, model)
-    module = NextItemModule(model, experiment.data, loss, experiment.trainer, exclude_seen=experiment.exclude_seen)
     batches = NextItemData(
         experiment.data,
         experiment.trainer,

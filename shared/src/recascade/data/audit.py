@@ -1,9 +1,14 @@
 """Does training data hold what a split holds out? An audit of any data set against a split, user by user.
 
-Two things count as a leak. A *copied event*: a row of a user has one of the user's held-out events as an original one.
-A *transition*: in a row of a user, the user's held-out item stands right behind the item that it follows in the user's
-whole history (in all domains, or in its own), although no user has both items in training. Where somebody has both, a
-model may have learnt honestly that one goes with the other, so such transitions are counted apart, as learnable.
+Two things are leaks whoever made the data. A *copied event*: a row of a user has one of the user's held-out events. A
+*transition*: the user's held-out item stands beside the item that it follows in the user's whole history (in all
+domains, or in its own), in a row of the user that did not have it there in training.
+
+Events that a model made up (the column ``origin`` says so) are another matter: a good model guesses some of what a user
+does next, as it does in the test, from training events alone. Such guesses are counted apart. Whether they are honest
+is decided by a *twin*: data made in the same way from a log in which users' held-out events changed places
+(``recascade.data.twin``). Where nothing held out reaches the training rows, both have the same rows, bit by bit; every
+row that differs is a leak.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from recascade.errors import DataError
 ROW_OWNER = "source_user_id"
 """Optional column of a log: the user whose history a row was made from, where ``user_id`` names a made-up user."""
 _STEP = ("from_item", "item_id")
+_LEAK = {"user_id": pl.String, "kind": pl.String, "from_item": pl.String, "item_id": pl.String, "count": pl.Int64}
 
 
 @dataclass(frozen=True)
@@ -31,15 +37,17 @@ class Audit:
     Attributes:
         users: users with held-out events.
         users_in_rows: those of them who have rows in the data set.
-        leaks: ``user_id``, ``kind`` (``event`` or ``transition``), ``from_item`` (null for events), ``item_id`` and
-            ``count``, sorted by user.
-        learnable: held-out transitions in a user's own rows whose two items some user has in training.
+        leaks: ``user_id``, ``kind`` (``event``, ``transition`` or ``twin``), ``from_item`` (of transitions),
+            ``item_id`` (null for twins) and ``count``, sorted by user.
+        guesses: made-up events of users' own rows whose item is one that is held out of them.
+        guessing_users: users with such events.
     """
 
     users: int
     users_in_rows: int
     leaks: pl.DataFrame
-    learnable: int
+    guesses: int
+    guessing_users: int
 
     @property
     def count(self) -> int:
@@ -52,7 +60,7 @@ class Audit:
         return self.leaks["user_id"].n_unique()
 
 
-def audit(dataset: Dataset, against: Split) -> Audit:
+def audit(dataset: Dataset, against: Split, twin: Dataset | None = None) -> Audit:
     """Look for held-out events and transitions of ``against`` in the training rows of ``dataset``.
 
     Training rows are the events whose column ``split_part`` says ``train``, or all events where there is no such
@@ -61,6 +69,7 @@ def audit(dataset: Dataset, against: Split) -> Audit:
     Args:
         dataset: what will be trained on.
         against: the split whose held-out events must not be in it.
+        twin: data made in the same way from ``write_twin(against)``, or None.
 
     Raises:
         DataError: the two have no user in common, so that the audit would say nothing.
@@ -76,9 +85,14 @@ def audit(dataset: Dataset, against: Split) -> Audit:
             f"No user of split {against.manifest.fingerprint} who has held-out events is in data set {dataset.name!r}; "
             "audit it against the split that it was made from."
         )
-    leaked, learnable = _transitions(rows, history, training)
-    leaks = pl.concat([_copied(rows, held_out, training), leaked]).sort("user_id", "kind", "item_id")
-    return Audit(len(users), len(present), leaks, learnable)
+    found = [_copied(rows, held_out, training), _transitions(rows, history)]
+    if twin is not None:
+        found.append(_differing(rows, _rows(twin)))
+    leaks = pl.concat([part.select([pl.col(name).cast(kind) for name, kind in _LEAK.items()]) for part in found])
+    asked = held_out.select(owner="user_id", item_id="item_id").unique()
+    guessed = rows.filter(~pl.col("original")).join(asked, on=["owner", "item_id"], how="semi")
+    leaks = leaks.sort("user_id", "kind", "from_item", "item_id")
+    return Audit(len(users), len(present), leaks, len(guessed), guessed["owner"].n_unique())
 
 
 def _rows(dataset: Dataset) -> pl.DataFrame:
@@ -116,37 +130,43 @@ def _copied(rows: pl.DataFrame, held_out: pl.DataFrame, training: pl.DataFrame) 
     return (
         found.group_by(user_id="owner", item_id="item_id")
         .agg(pl.col("count").sum())
-        .select(
-            "user_id",
-            pl.lit("event").alias("kind"),
-            pl.lit(None, dtype=pl.String).alias("from_item"),
-            "item_id",
-            "count",
-        )
+        .with_columns(kind=pl.lit("event"), from_item=pl.lit(None, dtype=pl.String))
     )
 
 
-def _transitions(rows: pl.DataFrame, history: pl.DataFrame, training: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """Held-out transitions in rows whose two items nobody has in training, and how many others there are."""
-    asked = _steps(history).filter(pl.col("part") != "train").select("user_id", *_STEP).unique()
-    made = (
-        rows.with_columns(from_item=pl.col("item_id").shift(1).over("user_id"))
-        .drop_nulls("from_item")
-        .group_by(user_id="owner", from_item="from_item", item_id="item_id")
+def _transitions(rows: pl.DataFrame, history: pl.DataFrame) -> pl.DataFrame:
+    """Held-out transitions, either way round, between events of rows that no model made up."""
+    steps = _steps(history)
+    held_out = pl.col("part") != "train"
+    asked = steps.filter(held_out).select("user_id", *_STEP).unique()
+    known = steps.filter(~held_out).select("user_id", *_STEP).unique()
+    before = {name: pl.col(name).shift(1).over("user_id") for name in ("item_id", "original")}
+    made = rows.with_columns(from_item=before["item_id"], before=before["original"]).filter("original", "before")
+    there = made.select("from_item", "item_id", user_id="owner")
+    back = made.select(from_item="item_id", item_id="from_item", user_id="owner")
+    found = pl.concat([there, back]).join(asked, on=["user_id", *_STEP], how="semi")
+    # A user who repeats a step has made it in training too; either way round, as above.
+    for own in (known, known.rename({"from_item": "item_id", "item_id": "from_item"})):
+        found = found.join(own, on=["user_id", *_STEP], how="anti")
+    return found.group_by("user_id", *_STEP).len("count").with_columns(kind=pl.lit("transition"))
+
+
+def _differing(rows: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
+    """Users whose rows are not the same in the twin."""
+    listed = [
+        table.group_by("owner", "user_id", maintain_order=True)
+        .agg(pl.col("item_id").str.join(", "))
+        .rename({"item_id": name})
+        for table, name in ((rows, "row"), (others, "twin"))
+    ]
+    both = listed[0].join(listed[1], on=["owner", "user_id"], how="full", coalesce=True)
+    changed = both.filter(~pl.col("row").eq_missing(pl.col("twin")))
+    nothing = pl.lit(None, dtype=pl.String)
+    return (
+        changed.group_by(user_id="owner")
         .len("count")
-        .with_columns(pl.col("count").cast(pl.Int64))
+        .with_columns(kind=pl.lit("twin"), from_item=nothing, item_id=nothing)
     )
-    found = made.join(asked, on=["user_id", *_STEP], how="semi")
-    owners = training.select("item_id", someone="user_id").unique()
-    both = (
-        found.select(_STEP)
-        .unique()
-        .join(owners, left_on="from_item", right_on="item_id")
-        .join(owners, on=["item_id", "someone"], how="semi")
-    )
-    leaked = found.join(both, on=_STEP, how="anti")
-    columns = ("user_id", pl.lit("transition").alias("kind"), "from_item", "item_id", "count")
-    return leaked.select(columns), int(found["count"].sum()) - int(leaked["count"].sum())
 
 
 def _steps(events: pl.DataFrame) -> pl.DataFrame:

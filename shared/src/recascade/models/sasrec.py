@@ -133,9 +133,12 @@ class SASRec(nn.Module):
             places = places + (self.max_length - layout.lengths).index_select(0, layout.rows)
         return self._embed(context.items, places)
 
-    def _embed(self, items: Tensor, places: Tensor) -> Tensor:
+    def _item_inputs(self, items: Tensor) -> Tensor:
         # index_select, because the gradient of embedding is a slower scatter on a CPU.
-        vectors = self.item_embedding.index_select(0, items)
+        return self.item_embedding.index_select(0, items)
+
+    def _embed(self, items: Tensor, places: Tensor) -> Tensor:
+        vectors = self._item_inputs(items)
         events = torch.add(self.position_embedding.index_select(0, places), vectors, alpha=self.scale)
         return dropout(events, self.dropout if self.training else 0.0)
 
