@@ -25,7 +25,7 @@ LIGHT = sorted(
         for pattern in PATTERNS
         for path in SOURCE.glob(pattern)
     }
-    | {f"recascade.cli.{name}" for name in COMMANDS}
+    | {f"recascade.cli.{name.replace('-', '_')}" for name in COMMANDS}
 )
 
 

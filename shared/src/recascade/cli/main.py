@@ -14,14 +14,27 @@ from recascade import __version__
 from recascade.contracts.method import Method
 from recascade.errors import RecascadeError, did_you_mean
 
-COMMANDS = ("methods", "data", "tokenize", "run", "bench", "ablate", "compare", "report", "serve", "doctor")
+COMMANDS = (
+    "methods",
+    "data",
+    "tokenize",
+    "run",
+    "bench",
+    "ablate",
+    "compare",
+    "report",
+    "serve",
+    "new-method",
+    "doctor",
+)
 
 USER_ERROR = 2
 INTERRUPTED = 130
 
 
 class LazyGroup(click.Group):
-    """Subcommand NAME is the attribute ``command`` of the module ``recascade.cli.NAME``, imported when needed.
+    """Subcommand NAME is the attribute ``command`` of the module ``recascade.cli.NAME``, imported when needed; a hyphen
+    in the name is an underscore in the module's.
 
     An installed method that has commands of its own adds a group of its name.
     """
@@ -33,7 +46,7 @@ class LazyGroup(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         """Import the module of the command; None when there is none of that name."""
         if name in COMMANDS:
-            command: click.Command = importlib.import_module(f"recascade.cli.{name}").command
+            command: click.Command = importlib.import_module(f"recascade.cli.{name.replace('-', '_')}").command
             return command
         methods = _methods_with_commands()
         return methods[name].command_group() if name in methods else None
