@@ -39,14 +39,18 @@ class Arm:
         return config
 
 
+# Full inference keeps its promise more often late than shortened, for a little lateness is often none.
+_LATE = {"degrade": False}
 # The usual cache across requests: whoever is ranked in full leaves the prefix behind.
 _USUAL_CACHE = {"fill_on_rank": True, "cache.eviction": "lru"}
 
 ARMS = {
     arm.name: arm
     for arm in (
-        Arm("full", "full inference in the ranking stage, nothing stored", signals=False, stored=False),
-        Arm("truncated", "full inference over as much history as fits", signals=False, stored=False, cut=True),
+        Arm("full", "full inference in the ranking stage, nothing stored", signals=False, stored=False,
+            overrides=_LATE),
+        Arm("truncated", "full inference over as much history as fits", signals=False, stored=False, cut=True,
+            overrides=_LATE),
         Arm("lru-cache", "prefix cache across requests, LRU, no trigger, no affinity", signals=False,
             overrides={**_USUAL_CACHE, "router.affinity": False}),
         Arm("lru-cache-affinity", "the same, each user on one instance", signals=False, overrides=_USUAL_CACHE),

@@ -19,6 +19,7 @@ from recascade_relaygr.simulation.answers import Objective
 from recascade_relaygr.simulation.arms import ARMS
 from recascade_relaygr.simulation.config import WorkloadConfig
 from recascade_relaygr.simulation.cost_tables import Durations, accelerator_like, read_durations
+from recascade_relaygr.simulation.faults import FAULTS, leaks
 from recascade_relaygr.simulation.search import Timing, Trial, longest_history, most_load, try_setting
 from recascade_relaygr.simulation.setting import Change, Setting
 from recascade_relaygr.study.config import REFERENCE, StudyConfig
@@ -56,11 +57,11 @@ class Cell:
         """Of its file; another one for other settings."""
         study, workload, relay = compose(self.overrides)
         costs = sha256_of(Path(study.costs)) if study.costs else ""
-        told = [_CELLS, self.series.arm, self.series.lost, self.experiment.kind, self.seed, costs]
+        told = [_CELLS, self.series.arm, self.series.lost, self.series.fault, self.experiment.kind, self.seed, costs]
         settings = {**asdict(study), "experiments": [], "processes": 1, "seeds": 1, "costs": ""}
         content = json.dumps([told, settings, asdict(workload), asdict(relay)], sort_keys=True)
         digest = blake2b(content.encode(), digest_size=8).hexdigest()
-        return folder / self.experiment.name / f"{self.series.arm}-{self.value}-{self.seed}-{digest}.json"
+        return folder / self.experiment.name / f"{self.series.arm}-{self.seed}-{digest}.json"
 
 
 def compose(overrides: Mapping[str, Any]) -> tuple[StudyConfig, WorkloadConfig, RelayConfig]:
@@ -131,6 +132,7 @@ def _measure(cell: Cell) -> dict[str, Any]:
         instances=study.instances,
         changes=[Change(LOSS_SECOND, "lose", f"instance-{number}") for number in range(cell.series.lost)],
     )
+    setting, workload = FAULTS[cell.series.fault](setting, workload, timing.end)
     if cell.experiment.kind == "history":
         most = setting.durations.costs.full_table.lengths[-1]
         tokens = longest_history(setting, workload, objective, timing, cell.seed, step=study.step_tokens, most=most)
@@ -167,6 +169,7 @@ def _facts(trial: Trial) -> dict[str, Any]:
         "peak_share": cluster.peak_bytes / max(each.cache.capacity_bytes for each in instances),
         "fill_share": sum(each.executor.fill_seconds for each in instances) / seconds,
         "rank_share": sum(each.executor.rank_seconds for each in instances) / seconds,
+        "left_over": sum(leaks(cluster).values()),
         "busiest": max(answers) * len(answers) / max(sum(answers), 1),
     }
 

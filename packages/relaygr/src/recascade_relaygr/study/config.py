@@ -19,6 +19,7 @@ EXPERIMENTS = (
     "bursts",
     "instances",
     "loss",
+    "faults",
 )
 
 
@@ -80,8 +81,6 @@ REFERENCE: dict[str, Any] = {
     "relay.cache.capacity_mib": 8192.0,
     "relay.expander.capacity_mib": 262_144.0,
     "relay.trigger.slack_ms": 40.0,
-    "relay.degrade": False,
 }
 """The relay of the reference setting, where it differs from the defaults, which are for a CPU: an accelerator with four
-streams, 8 GiB for prefixes and 256 GiB of host memory. Answers are late rather than shortened, so that all arms answer
-over the same histories."""
+streams, 8 GiB for prefixes and 256 GiB of host memory."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from recascade_relaygr.simulation.arms import ARMS
+from recascade_relaygr.simulation.faults import FAULTS
 
 Kind = Literal["load", "history", "kept", "timeline"]
 """What is measured: the largest load that is borne, the longest history that is borne, the share of requests that kept
@@ -24,12 +25,14 @@ class Series:
         arm: how ranking is done.
         overrides: by dotted key.
         lost: instances that crash at second ``LOSS_SECOND``.
+        fault: what goes wrong, of ``FAULTS``.
     """
 
     label: str
     arm: str
     overrides: Mapping[str, Any] = field(default_factory=dict)
     lost: int = 0
+    fault: str = "none"
 
 
 @dataclass(frozen=True)
@@ -206,6 +209,19 @@ def experiments() -> dict[str, Experiment]:
                     Series("full inference, one of eight is lost", "full", lost=1),
                 ),
                 {"workload.rate": 40.0, "study.instances": 8, "study.seconds": 50.0},
+            ),
+            Experiment(
+                "faults",
+                "Faults",
+                "Four instances, histories of 3,072 events, which full inference cannot rank in time, and 20 requests "
+                "per second for each instance; 30 % of the works in question fail. Shown is the share of requests that "
+                "keep the limits; the table below says whether all were answered.",
+                "kept",
+                "",
+                "",
+                ("",),
+                tuple(Series(name, "relay", fault=name) for name in FAULTS),
+                {"workload.rate": 20.0, "workload.prefix_tokens": 3072, "study.instances": 4},
             ),
         )
     }

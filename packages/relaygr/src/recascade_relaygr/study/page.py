@@ -28,6 +28,7 @@ _UNITS = {
 }
 _FACTS = (
     "setting",
+    "answered",
     "P50 ms",
     "P99 ms",
     *(path.replace("_", " ") for path in PATHS),
@@ -36,6 +37,7 @@ _FACTS = (
     "lanes ranking",
     "lanes filling",
     "busiest",
+    "left over",
 )
 _SHOWN_LENGTHS = 12
 _SHOWN_SECONDS = 10
@@ -137,6 +139,7 @@ def _fact(label: str, figure: Figure) -> list[str]:
     facts = figure.facts
     return [
         label,
+        f"{facts['answered']:.2%}",
         f"{facts['rank_p50'] * 1e3:.1f}",
         f"{facts['rank_p99'] * 1e3:.1f}",
         *(f"{facts['paths'][path]:.1%}" for path in PATHS),
@@ -145,6 +148,7 @@ def _fact(label: str, figure: Figure) -> list[str]:
         f"{facts['rank_share']:.0%}",
         f"{facts['fill_share']:.0%}",
         f"×{facts['busiest']:.2f}",
+        f"{facts['left_over']}",
     ]
 
 
