@@ -102,9 +102,9 @@ def test_a_copy_brought_back_gives_the_same_scores() -> None:
         config.cache.capacity_mib = 0.08
         served = engine(config=config)
         await hinted(served, events, pause=True)
-        while not served.stats()["copy_bytes"]:
-            await asyncio.sleep(0.001)
+        await idle(served)
         await hinted(served, history(310, seed=1), "other", pause=True)
+        await idle(served)
         assert not served.instances["instance-0"].cache.get(*_key(served, events))
         found = await served.rank("u", events, ITEMS_ASKED)
         stats = served.stats()
@@ -309,6 +309,4 @@ def test_a_damaged_copy_is_noticed() -> None:
     damaged = copy.states.clone()
     damaged[1, 7, 3] += 1
     with pytest.raises(DataError, match="damaged"):
-        works.compute(
-            Work("reload", Sizes(40, 0, 0), 0.0, (0, 1, 2), end=40, payload=HostCopy(damaged, copy.checksum))
-        )
+        works.compute(Work("reload", Sizes(40, 0, 0), 0.0, (0, 1, 2), end=40, payload=HostCopy(damaged, copy.checksum)))

@@ -141,7 +141,10 @@ class RelayEngine:
         now = self.loop.time()
         content = fingerprint(given.history, given.prefix)
         sizes = Sizes(given.prefix, given.history.items.numel() - given.prefix, candidates)
-        ticket = self.gateway.ticket(request or f"request-{next(self._numbers)}", key, content, sizes, now)
+        name = request or f"request-{next(self._numbers)}"
+        ticket = self.gateway.ticket(
+            name, key, content, sizes, now, history.items.numel() - given.history.items.numel()
+        )
         self.reasons[ticket.reason] += 1
         if ticket.admitted:
             shortened = given.with_prefix(ticket.prefix_tokens)
@@ -165,9 +168,7 @@ class RelayEngine:
             budget: seconds; None for ``relay.rank_budget_ms``.
         """
         now = self.loop.time()
-        given = self._input(history, items)
-        if ticket is not None:
-            given = given.with_prefix(min(ticket.prefix_tokens, given.prefix))
+        given = self._input(history, items, ticket)
         name = ticket.request if ticket is not None else f"request-{next(self._numbers)}"
         owner, relay = self.gateway.route(ticket, user, name, now)
         request = RankRequest(
@@ -241,9 +242,14 @@ class RelayEngine:
         )
         return await self._ask(another, inline)
 
-    def _input(self, history: Context, items: Tensor | None = None) -> RankInput:
-        start, prefix = cut(history.items.numel(), self.ranker.max_length, self.config.cache.page_tokens)
-        kept = history.last(history.items.numel() - start) if start else history
+    def _input(self, history: Context, items: Tensor | None = None, ticket: Ticket | None = None) -> RankInput:
+        """The history as the ranker reads it, cut as the ticket's was, so that the prefix is the same."""
+        events = history.items.numel()
+        start, prefix = cut(events, self.ranker.max_length, self.config.cache.page_tokens)
+        if ticket is not None and ticket.admitted:
+            fits = ticket.prefix_tokens <= events - ticket.start <= self.ranker.max_length
+            start, prefix = (ticket.start, ticket.prefix_tokens) if fits else (start, prefix)
+        kept = history.last(events - start) if start else history
         return RankInput(kept, prefix, None if items is None else items[None])
 
     def _load_of(self, owner: str) -> OwnerLoad:

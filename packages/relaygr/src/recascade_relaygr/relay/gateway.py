@@ -37,8 +37,19 @@ class Gateway:
         self._bytes_of = bytes_of
         self._held_by = held_by
 
-    def ticket(self, request: str, key: PrefixKey, fingerprint: bytes, sizes: Sizes, now: float) -> Ticket:
-        """Decide on a request whose ranking is to come. Where it is admitted, send the signal to ``ticket.owner``."""
+    def ticket(
+        self, request: str, key: PrefixKey, fingerprint: bytes, sizes: Sizes, now: float, start: int = 0
+    ) -> Ticket:
+        """Decide on a request whose ranking is to come. Where it is admitted, send the signal to ``ticket.owner``.
+
+        Args:
+            request: identifier.
+            key: whose prefix.
+            fingerprint: of its content.
+            sizes: tokens and candidates that are expected.
+            now: clock time.
+            start: first event of the history that is read.
+        """
         owner = self.router.signal_owner(key.user, request, self._busy)
         decision = self.trigger.decide(
             owner,
@@ -58,6 +69,7 @@ class Gateway:
             epoch=self.router.epoch,
             prefix_tokens=decision.prefix_tokens,
             issued=now,
+            start=start + sizes.prefix - decision.prefix_tokens,
         )
 
     def route(self, ticket: Ticket | None, user: str, request: str, now: float) -> tuple[str, bool]:

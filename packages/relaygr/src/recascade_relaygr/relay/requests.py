@@ -86,6 +86,7 @@ class Ticket:
         prefix_tokens: events of the prefix that ranking can afford; fewer than the history has where even the relay
             would not fit the budget.
         issued: clock time.
+        start: first event of the history that is read, counted from its oldest.
     """
 
     request: str
@@ -97,6 +98,7 @@ class Ticket:
     epoch: int
     prefix_tokens: int
     issued: float
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
