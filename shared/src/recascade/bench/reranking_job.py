@@ -113,7 +113,7 @@ def _latency(reranker: Reranker, lists: RerankingLists, device: str) -> Latency:
 
 def _orders(measured: _Round) -> pl.DataFrame:
     """One row per test list: ``list_id`` and ``order``, the initial places (from 0) in their new order."""
-    orders = pl.Series("order", [order[order >= 0] for order in measured.test.orders], dtype=pl.List(pl.Int64))
+    orders = pl.Series("order", [order[order >= 0].tolist() for order in measured.test.orders], dtype=pl.List(pl.Int64))
     return pl.DataFrame({"list_id": measured.test.per_list["list_id"], "order": orders})
 
 
