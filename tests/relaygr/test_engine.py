@@ -255,6 +255,27 @@ def test_an_unsafe_ranker_is_not_served() -> None:
         asyncio.run(start())
 
 
+def test_states_in_half_the_bytes_have_a_tolerance_of_their_own() -> None:
+    async def answers() -> tuple[float, Answer, int]:
+        served = engine(state_dtype=torch.bfloat16)
+        found = await hinted(served, history(300), pause=True)
+        used = served.stats()["prefix_bytes"]
+        served.close()
+        return served.prefix_error, found, used
+
+    error, found, used = asyncio.run(answers())
+    assert 1e-5 < error < 2e-2 and found.path == "relay"
+    assert torch.allclose(found.scores, ranker().score(history(300), ITEMS_ASKED[None])[0], rtol=0, atol=2e-2)
+    layers, width = ranker().state_shape
+    assert used == 288 * layers * width * 2
+
+    async def strict() -> None:
+        engine(state_dtype=torch.bfloat16, tolerance=1e-5)
+
+    with pytest.raises(PrefixUnsafeError):
+        asyncio.run(strict())
+
+
 def test_pages_larger_than_the_history_are_refused() -> None:
     async def start() -> None:
         config = configuration()

@@ -19,6 +19,7 @@ from recascade_relaygr.relay.requests import PATHS, Ticket
 from recascade_relaygr.run_folder import ServedRun, request_of
 from recascade_relaygr.serve_config import ServeConfig
 
+_USUAL_CANDIDATES = 100
 _MOST_EVENTS = 65_536
 _LATEST_TIME = 1 << 40
 
@@ -96,7 +97,9 @@ class RelayService:
     def _hint(self, values: Mapping[str, Any]) -> Any:
         check_names(values, ("user", "candidates", "history", "timestamps", "now"))
         user, history = text(values, "user"), self._history(values)
-        candidates = whole_number(values, "candidates", 100, 1, self.config.candidates)
+        candidates = whole_number(
+            values, "candidates", min(_USUAL_CANDIDATES, self.config.candidates), 1, self.config.candidates
+        )
         ticket = self.host.call(self.host.engine.hint, user, history, candidates)
         with self._lock:
             self._tickets[ticket.request] = ticket

@@ -70,8 +70,8 @@ class RelayEngine:
         costs: predicted durations; None measures them now, which takes some seconds.
         device: where the ranker computes.
         dtype: that it computes with.
-        state_dtype: that states are kept in; None for ``dtype``. A narrower one needs a ``tolerance``.
-        tolerance: the largest error of a score that the safety check allows; None for that of ``dtype``.
+        state_dtype: that states are kept in; None for ``dtype``. A narrower one halves the bytes and costs accuracy.
+        tolerance: the largest error of a score that the safety check allows; None for that of the states' precision.
 
     Raises:
         PrefixUnsafeError: running a prefix ahead of time changes the ranker's scores.
@@ -96,7 +96,9 @@ class RelayEngine:
         self.config.check()
         self.ranker = ranker
         self.version = version
-        self.prefix_error = check_prefix_safety(ranker, items, tolerance=tolerance, dtype=dtype, device=device)
+        self.prefix_error = check_prefix_safety(
+            ranker, items, tolerance=tolerance, dtype=dtype, device=device, stored=state_dtype
+        )
         page = self.config.cache.page_tokens
         if ranker.max_length < page:
             raise ConfigurationError(

@@ -16,8 +16,7 @@ from recascade.contracts.ranker import PrefixRanker
 from recascade.errors import ConfigurationError
 
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
-"""The largest deviation of a score, by the precision that the ranker computes with (float32: the specification's; the
-others ours)."""
+"""The largest deviation of a score, by the precision of the states (our choice)."""
 
 _DAY = 86_400
 
@@ -35,6 +34,7 @@ def prefix_error(
     candidates: int = 24,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    stored: torch.dtype | None = None,
 ) -> float:
     """The largest difference between full inference and ranking on a prefix that was run ahead, also in two steps.
 
@@ -46,6 +46,7 @@ def prefix_error(
         candidates: items to score.
         seed: of the random histories.
         device: where the ranker computes.
+        stored: precision that states are kept in; None for the ranker's own.
     """
     generator = torch.Generator().manual_seed(seed)
     worst = 0.0
@@ -56,9 +57,9 @@ def prefix_error(
         chosen = torch.randint(items, (1, candidates), generator=generator).to(device)
         expected = ranker.score(history, chosen)
         beginning, middle = _first(history, prefix // 2), _first(history, prefix)
-        whole = ranker.prefill(middle)
-        states = [ranker.prefill(beginning)] if prefix // 2 else []
-        states.append(ranker.prefill(middle, states))
+        whole = _kept(ranker.prefill(middle), stored)
+        states = [_kept(ranker.prefill(beginning), stored)] if prefix // 2 else []
+        states.append(_kept(ranker.prefill(middle, states), stored))
         for pieces in ([whole], states):
             found = ranker.score_on(pieces, history, chosen)
             deviation = float((found - expected).abs().max())
@@ -73,21 +74,23 @@ def check_prefix_safety(
     tolerance: float | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
+    stored: torch.dtype | None = None,
 ) -> float:
     """The error, where it is small enough.
 
     Args:
         ranker: to be checked.
         items: size of its catalogue.
-        tolerance: the largest error; None for that of the precision, see ``TOLERANCES``.
+        tolerance: the largest error; None for that of the precision that states are kept in, see ``TOLERANCES``.
         dtype: what the ranker computes with.
         device: where the ranker computes.
+        stored: precision that states are kept in; None for ``dtype``.
 
     Raises:
         PrefixUnsafeError: naming the measured error.
     """
-    allowed = TOLERANCES.get(dtype, 1e-5) if tolerance is None else tolerance
-    error = prefix_error(ranker, items, device=device)
+    allowed = TOLERANCES.get(stored or dtype, 1e-5) if tolerance is None else tolerance
+    error = prefix_error(ranker, items, device=device, stored=stored)
     if not error <= allowed:
         raise PrefixUnsafeError(
             f"Scores on a prefix run ahead of time differ from full inference by up to {error:.2g}, and at most "
@@ -95,6 +98,10 @@ def check_prefix_safety(
             "positions from the oldest event."
         )
     return error
+
+
+def _kept(states: torch.Tensor, stored: torch.dtype | None) -> torch.Tensor:
+    return states if stored is None else states.to(stored).to(states.dtype)
 
 
 def _random_history(length: int, items: int, generator: torch.Generator) -> Context:

@@ -1,0 +1,37 @@
+"""RelayGR inside a cascade: the engine, asked from the threads of another service."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import Tensor
+
+from recascade.contracts.context import Context
+from recascade_relaygr.engine.engine import RelayEngine
+from recascade_relaygr.engine.host import EngineHost
+from recascade_relaygr.ranker.hstu_ranker import HSTURanker
+from recascade_relaygr.relay.requests import Ticket
+
+
+class LiveRanker:
+    """A ``recascade.contracts.hinted_ranker.HintedRanker``: hints run prefixes while candidates are being found.
+
+    Args:
+        ranker: trained.
+        items: size of its catalogue.
+    """
+
+    def __init__(self, ranker: HSTURanker, items: int) -> None:
+        self.host = EngineHost(partial(RelayEngine, ranker.cpu().eval(), items))
+
+    def hint(self, user: str, context: Context, candidates: int) -> Ticket:
+        """Let the relay decide whether to run the prefix now."""
+        return self.host.call(self.host.engine.hint, user, context, candidates)
+
+    def rank(self, user: str, context: Context, items: Tensor, ticket: Ticket | None) -> Tensor:
+        """float32 ``[1, k]``, on the prefix where it is there, in full where it is not."""
+        return self.host.wait(self.host.engine.rank(user, context, items[0], ticket)).scores[None]
+
+    def close(self) -> None:
+        """Stop the engine."""
+        self.host.close()
