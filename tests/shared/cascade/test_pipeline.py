@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from toy_stages import ToyRanker, ToyRetriever, toy_stages
 
 from recascade.cascade.answer import Answer
 from recascade.cascade.cascade import Cascade, in_order_of
-from recascade.cascade.live_stages import LiveStages
+from recascade.cascade.live_stages import Live, LiveStages
 from recascade.cascade.pipeline import Pipeline
 from recascade.cascade.serve_config import ServeConfig
 from recascade.contracts.context import Context
@@ -91,6 +94,65 @@ def test_the_batch_does_not_change_a_list() -> None:
     together = cascade.retrieve(several, 10)
     for row in range(3):
         assert torch.equal(together.items[row], cascade.retrieve(several.between(row, row + 1), 10).items[0])
+
+
+class Hinted(ToyRanker):
+    """Ranks by item number, and notes what it was told and when."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.ready = threading.Event()
+
+    def hint(self, user: str, context: Context, candidates: int) -> str:
+        self.suffer()
+        self.told.append(f"hint {user} {candidates}")
+        self.ready.set()
+        return "ticket"
+
+    def rank(self, user: str, context: Context, items: Tensor, ticket: str | None) -> Tensor:
+        self.told.append(f"rank {user} {ticket}")
+        return items.float()
+
+    def close(self) -> None:
+        self.told.append("closed")
+
+
+@dataclass
+class Patient(ToyRetriever):
+    """Retrieves when the ranker has had its hint."""
+
+    ranker: Hinted | None = None
+
+    def retrieve(self, context: Context, k: int, **how: Any) -> TopK:
+        assert self.ranker is not None and self.ranker.ready.wait(10)
+        return super().retrieve(context, k, **how)
+
+
+def hinted_stages() -> tuple[LiveStages, Hinted]:
+    ranker = Hinted()
+    stages = toy_stages(ITEMS)
+    return replace(
+        stages, retriever=Live(Patient(ITEMS, ranker=ranker), "toy", "1"), ranker=Live(ranker, "toy", "1")
+    ), ranker
+
+
+def test_a_hint_comes_before_the_candidates_and_its_ticket_with_them() -> None:
+    stages, ranker = hinted_stages()
+    with pipeline() as line:
+        answer = line.answer(stages, one_request(), 12, "somebody")
+    assert ranker.told == ["hint somebody 20", "rank somebody ticket"]
+    assert answer.items(12) == answered(toy_stages(ITEMS), 12).items(12)
+    assert answer.degraded == []
+
+
+def test_a_hint_that_fails_and_a_request_of_nobody_are_ranked_without() -> None:
+    stages, ranker = hinted_stages()
+    ranker.ready.set()
+    ranker.fault = "killed"
+    with pipeline() as line:
+        for user in ("somebody", ""):
+            assert line.answer(stages, one_request(), 12, user).degraded == []
+    assert ranker.told == ["rank somebody None", "rank  None"]
 
 
 def test_a_short_list_keeps_its_empty_places_behind() -> None:

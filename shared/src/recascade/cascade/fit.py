@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from recascade.bench.config import WITHOUT_EFFECT, RunConfig
 from recascade.cascade.cascade import Cascade, RerankingStage
 from recascade.cascade.config import CascadeConfig, Member
@@ -137,12 +139,16 @@ class _Fitter:
         if member is None:
             return None
         fitted = self._fit(member)
-        if not isinstance(fitted, Ranker):
+        # A method of the ranking stage takes part in the benchmark as a retriever around its ranker.
+        ranker = getattr(fitted, "ranker", fitted)
+        if not isinstance(ranker, Ranker):
             raise ConfigurationError(
                 f"Method {member.method.name!r} says that it serves ranking, but its fit returned a "
-                f"{type(fitted).__name__}, which has no function score(context, items)."
+                f"{type(fitted).__name__}, which has neither a function score(context, items) nor a ranker that has."
             )
-        return fitted
+        if isinstance(ranker, nn.Module):
+            ranker.eval()
+        return ranker
 
     def _fit(self, member: Member) -> Any:
         settings = _settings(self.experiment, member)

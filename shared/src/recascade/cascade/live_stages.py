@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from recascade.cascade.cascade import RerankingStage
+from recascade.cascade.config import Member
 from recascade.cascade.fit import FittedCascade
+from recascade.contracts.hinted_ranker import HintedRanker
 from recascade.contracts.ranker import Ranker
 from recascade.contracts.retriever import Retriever
 
@@ -36,30 +39,46 @@ class LiveStages:
     Attributes:
         retriever: finds candidates.
         retrieved: how many.
-        ranker: scores them, or None.
+        ranker: scores them, perhaps on a hint, or None.
         reranker: orders the head of the list, or None.
     """
 
     retriever: Live[Retriever]
     retrieved: int
-    ranker: Live[Ranker] | None = None
+    ranker: Live[Ranker | HintedRanker] | None = None
     reranker: Live[RerankingStage] | None = None
 
     @classmethod
-    def of(cls, fitted: FittedCascade) -> LiveStages:
-        """The stages of a trained cascade."""
+    def of(cls, fitted: FittedCascade, members: Iterable[Member], items: int) -> LiveStages:
+        """The stages of a trained cascade, put to work.
+
+        Args:
+            fitted: the stages.
+            members: the methods that they are of.
+            items: size of the catalogue.
+        """
         cascade = fitted.cascade
         stages: dict[str, Any] = {
             "retriever": cascade.retriever,
             "ranker": cascade.ranker,
             "reranker": cascade.reranking,
         }
+        for member in members:
+            if member.method.live:
+                stages[member.slot] = member.method.live_ranker(stages[member.slot], items)
         live = {each.slot: Live(stages[each.slot], each.label, each.version) for each in fitted.stages}
         return cls(retrieved=cascade.retrieved, **live)
 
     def swapped(self, slot: str, other: LiveStages) -> LiveStages:
         """The same stages, with that of ``slot`` taken from another cascade."""
         return replace(self, **{slot: getattr(other, slot)})
+
+    def close(self, slots: Iterable[str] = SLOTS) -> None:
+        """Stop what works in threads of its own."""
+        for slot in slots:
+            live = getattr(self, slot)
+            if live is not None and isinstance(live.stage, HintedRanker):
+                live.stage.close()
 
     @property
     def versions(self) -> dict[str, str]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from time import perf_counter
+from typing import Any
 
 import torch
 
 from recascade.cascade.answer import Answer, StageAnswer
-from recascade.cascade.cascade import rank_with, rerank_with, retrieve_with
+from recascade.cascade.cascade import in_order_of, rank_with, rerank_with, retrieve_with
 from recascade.cascade.live_stages import SLOTS, Live, LiveStages
 from recascade.cascade.serve_config import ServeConfig
 from recascade.cascade.stage_worker import Outcome, StageWorker
 from recascade.contracts.context import Context
+from recascade.contracts.hinted_ranker import HintedRanker
+from recascade.contracts.ranker import Ranker
 from recascade.contracts.retriever import Retriever, TopK
 
 
@@ -40,14 +44,26 @@ class Pipeline:
         }
 
     @torch.inference_mode()
-    def answer(self, stages: LiveStages, context: Context, k: int) -> Answer:
-        """The list of one request, as these stages make it; k items where the catalogue has as many."""
+    def answer(self, stages: LiveStages, context: Context, k: int, user: str = "") -> Answer:
+        """The list of one request, as these stages make it; k items where the catalogue has as many.
+
+        A ranker that wants a hint gets it before the candidates are looked for.
+
+        Args:
+            stages: that answer.
+            context: one request.
+            k: length of the list.
+            user: identifier; empty for nobody in particular.
+        """
         begin = perf_counter()
         count = max(k, stages.retrieved)
+        hint = None if stages.ranker is None else self._hint(stages.ranker.stage, user, context, count)
         found = [self._retrieve(stages.retriever, context, count)]
         if stages.ranker is not None:
             ranker, best = stages.ranker.stage, found[-1].best
-            found.append(self._improve("ranker", stages.ranker, best, lambda: rank_with(ranker, context, best)))
+            found.append(
+                self._improve("ranker", stages.ranker, best, lambda: _ranked(ranker, hint, user, context, best))
+            )
         if stages.reranker is not None:
             reranking, ranked = stages.reranker.stage, found[-1].best
             found.append(
@@ -59,6 +75,14 @@ class Pipeline:
         """Let go of the threads."""
         for worker in self._workers.values():
             worker.close()
+
+    def _hint(self, ranker: Ranker | HintedRanker, user: str, context: Context, count: int) -> Future[Any] | None:
+        if not (user and isinstance(ranker, HintedRanker)):
+            return None
+        try:
+            return self._workers["ranker"].start(lambda: ranker.hint(user, context, count))
+        except RuntimeError:
+            return None
 
     def _retrieve(self, live: Live[Retriever], context: Context, count: int) -> StageAnswer:
         exclude_seen = bool(self._config.exclude_seen)
@@ -97,6 +121,15 @@ class Pipeline:
             and not bool(best.scores.isnan().any())
         )
         return sound and (before is None or torch.equal(ordered, before.items[0][before.items[0] >= 0].sort().values))
+
+
+def _ranked(ranker: Ranker | HintedRanker, hint: Future[Any] | None, user: str, context: Context, best: TopK) -> TopK:
+    if not isinstance(ranker, HintedRanker):
+        return rank_with(ranker, context, best)
+    # A hint that is not there yet, or failed, is no hint; ranking neither waits for it nor fails with it.
+    heard = hint is not None and hint.done() and not hint.cancelled() and hint.exception() is None
+    ticket = hint.result() if hint is not None and heard else None
+    return in_order_of(ranker.rank(user, context, best.items, ticket).float(), best)
 
 
 def _name(live: Live[object]) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from recascade.cascade.catalogue import Catalogue
+from recascade.cascade.config import Member
 from recascade.cascade.histories import Histories
 from recascade.cascade.live_stages import LiveStages
 from recascade.cascade.open_cascade import OpenedCascade, open_cascade
@@ -16,6 +19,7 @@ from recascade.cascade.pipeline import Pipeline
 from recascade.cascade.serve_config import ServeConfig
 from recascade.cascade.service import CascadeService
 from recascade.errors import DataError
+from recascade.evaluation.requests import requests
 from recascade.models.popularity import Popularity
 from recascade.serving.http import application
 from recascade.serving.metrics import Metrics
@@ -24,6 +28,8 @@ from recascade.settings import compose_sections
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
+
+_WARMING_REQUESTS = 20
 
 
 def serve(directory: Path, options: Mapping[str, Any]) -> Starlette:
@@ -50,7 +56,7 @@ def serve(directory: Path, options: Mapping[str, Any]) -> Starlette:
     gc.freeze()
     page = (files("recascade.cascade") / "page.html").read_text(encoding="utf-8")
     return application(
-        service.routes(), metrics, health=service.health, threads=config.threads, close=pipeline.close, page=page
+        service.routes(), metrics, health=service.health, threads=config.threads, close=service.close, page=page
     )
 
 
@@ -61,8 +67,21 @@ def service_of(opened: OpenedCascade, pipeline: Pipeline, config: ServeConfig, m
         other = open_cascade(Path(folder).expanduser())
         if other.data.manifest.fingerprint != opened.data.manifest.fingerprint:
             raise DataError(f"The cascade in {folder} was trained on other data; its items are numbered otherwise.")
-        return LiveStages.of(other.fitted)
+        return stages_of(other)
 
     histories = Histories(opened.data, most_events=config.most_events, most_users=config.most_users)
     catalogue = Catalogue(opened.data, opened.split)
-    return CascadeService(LiveStages.of(opened.fitted), pipeline, catalogue, histories, load, metrics)
+    return CascadeService(stages_of(opened), pipeline, catalogue, histories, load, metrics)
+
+
+def stages_of(opened: OpenedCascade) -> LiveStages:
+    """The stages of an opened cascade, at work and warm.
+
+    What a stage makes at its first request (vectors of all items, buffers) would cost somebody a deadline.
+    """
+    rows = np.arange(min(_WARMING_REQUESTS, len(opened.data.test)))
+    for row in rows:
+        context = requests(opened.data.events, opened.data.test, rows[row : row + 1])
+        opened.fitted.cascade.retrieve(context, opened.config.evaluation.length)
+    members: Sequence[Member] = opened.config.model.members
+    return LiveStages.of(opened.fitted, members, len(opened.data.items))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from threading import Lock
+from threading import Lock, Timer
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ USUAL_ITEMS = 10
 MOST_EVENTS = 1000
 _SAMPLE_USERS = 50
 _LATEST_TIME = 1 << 40
+_SECONDS_OF_THE_LONGEST_REQUEST = 10.0
 
 
 class CascadeService:
@@ -81,9 +82,9 @@ class CascadeService:
         """Facts for ``/health``."""
         return {"users": len(self._histories), "items": len(self._catalogue), "versions": self._stages.versions}
 
-    def recommend(self, context: Context, k: int) -> Answer:
+    def recommend(self, context: Context, k: int, user: str = "") -> Answer:
         """The list of one request, by the stages that are live when it comes."""
-        answer = self._pipeline.answer(self._stages, context, k)
+        answer = self._pipeline.answer(self._stages, context, k, user)
         for stage in answer.stages:
             self._seconds(stage.slot, stage.seconds)
             if stage.problem:
@@ -91,14 +92,29 @@ class CascadeService:
         return answer
 
     def swap(self, slot: str, other: LiveStages) -> None:
-        """Replace one stage; requests under way end with the stages they began with."""
+        """Replace one stage; requests under way end with the stages they began with.
+
+        The stages of ``other`` that are not taken are closed, and the one that is replaced when nobody uses it any
+        more.
+        """
         with self._swaps:
-            self._stages = self._stages.swapped(slot, other)
+            before = self._stages
+            self._stages = before.swapped(slot, other)
+        other.close(each for each in SLOTS if each != slot)
+        if getattr(before, slot) is not getattr(self._stages, slot):
+            later = Timer(_SECONDS_OF_THE_LONGEST_REQUEST, before.close, args=([slot],))
+            later.daemon = True
+            later.start()
+
+    def close(self) -> None:
+        """Stop; called after the last answer."""
+        self._pipeline.close()
+        self._stages.close()
 
     def _recommend(self, values: Mapping[str, Any]) -> Any:
         check_names(values, ("user", "history", "k", "time"))
         context, known = self._context(values)
-        answer = self.recommend(context, _length(values))
+        answer = self.recommend(context, _length(values), str(values.get("user", "")))
         items = answer.items(_length(values))
         return {
             "items": [self._catalogue.names[item] for item in items],
@@ -111,7 +127,7 @@ class CascadeService:
     def _explain(self, values: Mapping[str, Any]) -> Any:
         check_names(values, ("user", "history", "k", "time"))
         context, known = self._context(values)
-        answer = self.recommend(context, _length(values))
+        answer = self.recommend(context, _length(values), str(values.get("user", "")))
         return {"known": known, **explain(answer, context, self._catalogue, _length(values))}
 
     def _users(self, values: Mapping[str, Any]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as DeadlineError
 from dataclasses import dataclass
 from threading import BoundedSemaphore
@@ -53,15 +53,13 @@ class StageWorker:
     def call(self, function: Callable[[], Result], deadline: float) -> Outcome[Result]:
         """Run ``function`` in one of the threads and wait for it, ``deadline`` seconds at most."""
         begin = perf_counter()
-        if not self._room.acquire(blocking=False):
-            return Outcome(None, "busy", perf_counter() - begin)
         try:
-            future = self._pool.submit(function)
+            future = self.start(function)
         except RuntimeError:
             # Its threads were let go of: the service is ending.
-            self._room.release()
             return Outcome(None, "failed", perf_counter() - begin)
-        future.add_done_callback(lambda _: self._room.release())
+        if future is None:
+            return Outcome(None, "busy", perf_counter() - begin)
         try:
             value = future.result(deadline)
         except DeadlineError:
@@ -76,6 +74,22 @@ class StageWorker:
             return Outcome(None, "failed", perf_counter() - begin)
         self._failing = False
         return Outcome(value, "", perf_counter() - begin)
+
+    def start(self, function: Callable[[], Result]) -> Future[Result] | None:
+        """Run ``function`` in one of the threads without waiting for it; None where too many calls are under way.
+
+        Raises:
+            RuntimeError: the threads were let go of.
+        """
+        if not self._room.acquire(blocking=False):
+            return None
+        try:
+            future = self._pool.submit(function)
+        except RuntimeError:
+            self._room.release()
+            raise
+        future.add_done_callback(lambda _: self._room.release())
+        return future
 
     def close(self) -> None:
         """Let go of the threads; calls that wait are dropped, those under way are not waited for."""

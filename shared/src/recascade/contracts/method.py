@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from recascade.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from recascade.contracts.hinted_ranker import HintedRanker
     from recascade.contracts.reranker import Reranker
     from recascade.contracts.retriever import Retriever
     from recascade.data.encoded import EncodedSplit
@@ -85,8 +86,9 @@ class Method:
         summary: one line for ``recascade methods``.
         config: its configuration dataclass (a module that does not import torch).
         fit: ``"package.module:function"``, imported only when the method runs; the function takes an ``Experiment``
-            and returns what serves the stage (a ``Retriever``), or for the stage ``re-ranking`` a
-            ``RerankingExperiment`` and returns a ``Reranker``.
+            and returns what serves the stage (a ``Retriever``; for ranking one that is itself a ``Ranker`` or has one
+            as its attribute ``ranker``), or for the stage ``re-ranking`` a ``RerankingExperiment`` and returns a
+            ``Reranker``.
         variants: name → overrides of ``config`` by dotted key; the empty override ``{"default": {}}`` is always there.
         baselines: names of the methods it should be compared with.
         axes: ablation axes, name of the configuration key → values worth trying.
@@ -99,6 +101,9 @@ class Method:
             beside fitting and serving; the module imports nothing heavy. Empty for most.
         provides: further stages of a cascade that what ``fit`` returns can serve: a retriever whose score of a single
             item is cheap (``score``, see ``recascade.contracts.ranker``) also provides ``ranking``.
+        live: ``"package.module:function"`` for a ranker that works otherwise in a service than in a batch; the function
+            takes what ``fit`` returned and the number of items, and returns a
+            ``recascade.contracts.hinted_ranker.HintedRanker``. Empty for most.
         needs: what the data must have; a run on data without it is refused before anything is computed.
     """
 
@@ -115,6 +120,7 @@ class Method:
     serve: str = ""
     commands: str = ""
     provides: Sequence[Stage] = ()
+    live: str = ""
     needs: Sequence[Need] = ()
 
     @property
@@ -141,6 +147,11 @@ class Method:
         if not self.serve:
             raise ConfigurationError(f"Method {self.name!r} has no service.")
         return self._function("serve", self.serve)(directory, options)
+
+    def live_ranker(self, fitted: Any, items: int) -> HintedRanker:
+        """Import the ``live`` function and call it with what was fitted and the size of the catalogue."""
+        ranker: HintedRanker = self._function("live", self.live)(fitted, items)
+        return ranker
 
     def command_group(self) -> Any:
         """Import the ``click.Group`` of the method's own commands; None where it has none."""
