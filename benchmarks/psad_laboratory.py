@@ -48,6 +48,7 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "teacher alone": ("psad", _TEACHER_ALONE),
     "offline distillation": ("psad", {"train": "offline"}),
     "pooled context": ("psad", {"student.context": "pool"}),
+    "transformer context": ("psad", {"student.context": "transformer"}),
     "no context": ("psad", {"student.context": "none"}),
     "without profile network": ("psad", _NO_PROFILE),
     "teacher alone, without profile network": ("psad", {**_TEACHER_ALONE, **_NO_PROFILE}),

@@ -43,6 +43,7 @@ GROUPS = {
     "blocks": tuple(name for name in ARMS if "prefix" in name),
     "ablation": (
         "pooled context",
+        "transformer context",
         "no context",
         "without gate",
         "without dynamics",

@@ -27,7 +27,7 @@ def model_for_requests(**overrides: object) -> PSADModel:
     return PSADModel(psad_config(**overrides), request_inputs().schema).eval()
 
 
-@pytest.mark.parametrize("context", ("pool", "attention"))
+@pytest.mark.parametrize("context", ("attention", "transformer"))
 def test_exported_programs_score_alike_for_any_number_of_lists_candidates_and_events(
     tmp_path: Path, context: str
 ) -> None:

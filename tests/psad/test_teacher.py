@@ -136,7 +136,7 @@ def test_what_stands_in_padding_and_how_much_there_is_changes_nothing(block: int
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-@pytest.mark.parametrize("context", ("none", "pool", "attention"))
+@pytest.mark.parametrize("context", ("none", "pool", "attention", "transformer"))
 def test_without_initial_ranks_the_order_of_candidates_means_nothing(block: int, context: str) -> None:
     model = psad_model(teacher__block=block, student__context=context, profile__initial_rank=False)
     batch = random_lists([9, 9])
@@ -189,5 +189,5 @@ def test_more_places_than_candidates_stay_empty(served: str) -> None:
 def test_equal_scores_keep_the_initial_order() -> None:
     model = psad_model()
     assert model.student is not None
-    torch.nn.init.zeros_(model.student.perceptron[-1].weight)
+    torch.nn.init.zeros_(model.student.rest[-1][-1].weight)
     assert torch.equal(StudentReranker(model).rerank(random_lists([6]), 6), torch.arange(6)[None])

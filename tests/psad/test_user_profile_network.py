@@ -34,7 +34,7 @@ def test_untrained_gates_are_the_identity_for_everybody() -> None:
     network = model.profile
     assert network.gate is not None and network.ranks is not None and network.ranks.gate is not None
     width = 16
-    assert torch.equal(network.gate(torch.randn(3, 6, 3 * width)), torch.ones(3, 6, width))
+    assert torch.equal(network.gate(*torch.randn(3, 3, 6, width)), torch.ones(3, 6, width))
     encoding: PositionEncoding = network.ranks
     places = encoding(torch.randn(3, width), torch.arange(6))
     assert torch.equal(places, encoding.table.weight[:6].expand(3, -1, -1))

@@ -16,7 +16,7 @@ TRAINED = ("joint", "student", "teacher", "offline")
 SERVED = ("student", "teacher")
 COMMITS = ("greedy", "confidence", "hungarian")
 PREFIXES = ("mix", "gold", "self")
-CONTEXTS = ("none", "pool", "attention")
+CONTEXTS = ("none", "pool", "attention", "transformer")
 STUDENT_LOSSES = ("listwise", "binary")
 DISTILLATION_TARGETS = ("plackett-luce", "first", "rank", "listmle", "pairwise")
 
@@ -84,8 +84,8 @@ class StudentConfig:
     """The lightweight scoring network (paper: its role; form inferred).
 
     Attributes:
-        context: what it knows of the other candidates: nothing (``none``), their mean (``pool``), or one transformer
-            block over the list (``attention``).
+        context: what it knows of the other candidates: nothing (``none``), their mean (``pool``), also what each finds
+            among them by attention (``attention``), or one transformer block over the list (``transformer``).
         hidden: widths of the perceptron's hidden layers; 64, 32.
         loss: on clicks, over the list (``listwise``) or each by itself (``binary``).
     """

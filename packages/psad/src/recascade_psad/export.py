@@ -70,8 +70,7 @@ def export_student(model: PSADModel, inputs: RerankingInputs, folder: Path, *, o
         archive.replace(temporary)
     files = [PROGRAM]
     if onnx:
-        with write_atomically(folder / ONNX) as temporary:
-            _write_onnx(program, student.schema, temporary)
+        _write_onnx(program, student.schema, folder / ONNX)
         files.append(ONNX)
     write_facts(folder, student.config, inputs)
     kept = _parameters(student)
@@ -111,6 +110,19 @@ def student_program(model: PSADModel) -> ExportedProgram:
         )
 
 
+def export_onnx(model: PSADModel, path: Path) -> None:
+    """Write the ONNX file alone.
+
+    Args:
+        model: of ``student_of``.
+        path: of the file.
+
+    Raises:
+        MissingDependencyError: onnx and onnxscript are not installed.
+    """
+    _write_onnx(student_program(model), model.schema, path)
+
+
 def _write_onnx(program: ExportedProgram, schema: RerankingSchema, path: Path) -> None:
     try:
         import onnx  # noqa: F401
@@ -122,7 +134,8 @@ def _write_onnx(program: ExportedProgram, schema: RerankingSchema, path: Path) -
             program, input_names=list(input_names(schema)), output_names=["scores"], dynamo=True, verbose=False
         )
     assert written is not None
-    written.save(str(path), external_data=False)
+    with write_atomically(path) as temporary:
+        written.save(str(temporary), external_data=False)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "without-profile": _NO_PROFILE,
     "teacher-without-profile": {**_TEACHER, **_NO_PROFILE},
     "pooled-context": {"student.context": "pool"},
-    "attention-context": {"student.context": "attention"},
+    "transformer-context": {"student.context": "transformer"},
 }
 """``default`` is PSAD's student and ``teacher`` its teacher. The controls, without which a gain of distillation means
 little: both networks side by side without it, each alone, and a student of a finished teacher (``offline``)."""
@@ -52,7 +52,7 @@ METHOD = Method(
         "distillation.weight": (0.0, 0.25, 0.5, 1.0),
         "distillation.warm_up": (0, 3, 6),
         "shared": (True, False),
-        "student.context": ("none", "pool", "attention"),
+        "student.context": ("none", "pool", "attention", "transformer"),
     },
     source="Cheng et al., 2026, arXiv 2603.07107 v1 (abstract and summaries; a reconstruction)",
     serve="recascade_psad.serve:serve",

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from recascade_psad.joined_linear import JoinedLinear
+
 
 class PersonalGate(nn.Module):
-    """``2 σ(W₂ relu(W₁ x + b₁) + b₂)``, in (0, 2): a factor per coordinate, as in LHUC and PPNet (inferred).
+    """``2 σ(W₂ relu(W₁ [a ‖ b ‖ …] + b₁) + b₂)``, in (0, 2): a factor per coordinate, as in LHUC and PPNet (inferred).
 
     W₂ and b₂ begin as zeros, so that the gate begins as the identity.
 
     Args:
-        inputs: width of x.
+        widths: of what it reads.
         dimension: d, of the inner layer and of the factors.
     """
 
-    def __init__(self, inputs: int, dimension: int) -> None:
+    def __init__(self, widths: Sequence[int], dimension: int) -> None:
         super().__init__()
-        self.inner = nn.Linear(inputs, dimension)
+        self.inner = JoinedLinear(widths, dimension)
         self.outer = nn.Linear(dimension, dimension)
         nn.init.zeros_(self.outer.weight)
         nn.init.zeros_(self.outer.bias)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """``[..., inputs]`` to ``[..., d]``."""
-        return 2.0 * torch.sigmoid(self.outer(torch.relu(self.inner(inputs))))
+    def forward(self, *parts: Tensor) -> Tensor:
+        """``[..., d]``, of parts ``[..., width]`` that broadcast."""
+        return 2.0 * torch.sigmoid(self.outer(torch.relu(self.inner(*parts))))
 
 
 class PositionEncoding(nn.Module):
@@ -43,7 +47,7 @@ class PositionEncoding(nn.Module):
         super().__init__()
         self.table = nn.Embedding(places, dimension)
         nn.init.normal_(self.table.weight, std=dimension**-0.5)
-        self.gate = PersonalGate(2 * dimension, dimension) if adaptive else None
+        self.gate = PersonalGate((dimension, dimension), dimension) if adaptive else None
 
     def forward(self, intent: Tensor, places: Tensor) -> Tensor:
         """``[B, p, d]``.
@@ -53,8 +57,7 @@ class PositionEncoding(nn.Module):
             places: int64 ``[p]``, from 0.
         """
         plain: Tensor = self.table(places.clamp(max=self.table.num_embeddings - 1))
-        plain = plain.expand(intent.shape[0], -1, -1)
         if self.gate is None:
-            return plain
-        weighed: Tensor = plain * self.gate(torch.cat([plain, intent[:, None].expand_as(plain)], -1))
+            return plain.expand(intent.shape[0], -1, -1)
+        weighed: Tensor = plain * self.gate(plain[None], intent[:, None])
         return weighed

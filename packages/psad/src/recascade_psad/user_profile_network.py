@@ -62,7 +62,7 @@ class UserProfileNetwork(nn.Module):
         if self.parts.dynamics:
             self.query = nn.Linear(width, width, bias=False)
             self.decay = nn.Linear(width, 1, bias=False)
-        self.gate = PersonalGate(3 * width, width) if self.parts.gate else None
+        self.gate = PersonalGate((width, width, width), width) if self.parts.gate else None
         self.ranks = (
             PositionEncoding(schema.candidates, width, adaptive=self.parts.position)
             if self.parts.initial_rank
@@ -78,8 +78,7 @@ class UserProfileNetwork(nn.Module):
         recalled = self._recalled(batch, candidates, intent, history)
         if self.gate is not None:
             # The gate weighs the candidate's coordinates; what they are is not its business.
-            known = [candidates.detach(), intent[:, None].expand_as(candidates), recalled]
-            candidates = candidates * self.gate(torch.cat(known, -1))
+            candidates = candidates * self.gate(candidates.detach(), intent[:, None], recalled)
         candidates = candidates + recalled
         if self.score is not None:
             candidates = candidates + self.score(batch.initial_scores[..., None])
