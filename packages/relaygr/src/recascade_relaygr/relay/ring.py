@@ -32,12 +32,11 @@ class HashRing:
 
     def owners(self, user: str) -> Iterator[str]:
         """The user's owner, then the next instances clockwise, each once."""
-        if not self._owners:
-            return
-        start = bisect_right(self._hashes, stable_hash(user))
-        told = set()
-        for step in range(len(self._owners)):
-            owner = self._owners[(start + step) % len(self._owners)]
+        place = bisect_right(self._hashes, stable_hash(user))
+        told: set[str] = set()
+        while len(told) < len(self.members):
+            owner = self._owners[place % len(self._owners)]
             if owner not in told:
                 told.add(owner)
                 yield owner
+            place += 1

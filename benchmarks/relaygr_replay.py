@@ -1,0 +1,359 @@
+"""Real-model replay of one trace through full inference, truncation, an LRU prefix cache and the relay.
+
+    python benchmarks/relaygr_replay.py throughput --output replay.jsonl
+    python benchmarks/relaygr_replay.py length --output replay.jsonl
+    python benchmarks/relaygr_replay.py short --output replay.jsonl
+
+Every score is computed. The works of two lanes run one after the other in one thread, and a virtual clock passes by the
+CPU time that each took, so that other programs on the machine delay nothing; the arms of one rate run right after each
+other. Cells that the output file holds are not measured again.
+
+A trace: requests arrive by a Poisson process; a share of them is a user's second or later visit, a few events after the
+one before. The signal comes with the request's arrival; ranking comes after a log-normal slack with a median of 60 ms,
+at least 20 ms. SLO-compliant means that the 99th percentile of the time in the ranking stage, its queue included, is
+within the budget.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import thread_time
+from typing import Any
+
+import click
+import numpy as np
+import torch
+
+from recascade_relaygr.engine.history import RankInput, cut, fingerprint
+from recascade_relaygr.engine.measured_device import MeasuredDevice
+from recascade_relaygr.engine.memory import PrefixMemory
+from recascade_relaygr.engine.profile import measure_costs
+from recascade_relaygr.engine.works import TorchWorks
+from recascade_relaygr.ranker.hstu_ranker import HSTURanker
+from recascade_relaygr.relay.clock import VirtualClock
+from recascade_relaygr.relay.config import RelayConfig
+from recascade_relaygr.relay.costs import Costs
+from recascade_relaygr.relay.gateway import Gateway
+from recascade_relaygr.relay.instance import Instance
+from recascade_relaygr.relay.requests import Outcome, PrefixKey, RankRequest, Signal, Sizes, Ticket
+from recascade_relaygr.relay.router import Router
+from recascade_relaygr.relay.trigger import Trigger
+from recascade_relaygr.run_folder import request_of
+
+ARMS = ("full", "truncated", "lru", "relay")
+ITEMS, CANDIDATES, PAGE = 10_000, 128, 64
+
+
+@dataclass(frozen=True)
+class Request:
+    """One arrival of a trace: when, who, with how many events, and the seconds until it is ranked."""
+
+    time: float
+    user: int
+    events: int
+    slack: float
+
+
+def trace(
+    rate: float, count: int, tokens: int, revisits: float, seed: int, *, short_share: float = 0.0
+) -> list[Request]:
+    """Requests of users with about ``tokens`` events, and a share of users with an eighth of that."""
+    generator = np.random.default_rng(seed)
+    times = np.cumsum(generator.exponential(1 / rate, count))
+    slacks = np.maximum(generator.lognormal(np.log(0.06), 0.3, count), 0.02)
+    requests: list[Request] = []
+    events: list[int] = []
+    for time, slack in zip(times.tolist(), slacks.tolist(), strict=True):
+        if events and generator.random() < revisits:
+            user = int(generator.integers(len(events)))
+            events[user] += int(generator.integers(1, 4))
+        else:
+            user = len(events)
+            length = tokens // 8 if generator.random() < short_share else tokens
+            events.append(length + int(generator.integers(8, 40)))
+        requests.append(Request(time, user, events[user], slack))
+    return requests
+
+
+def configuration(arm: str, budget: float) -> RelayConfig:
+    """The relay, or what it is compared with."""
+    config = RelayConfig(rank_budget_ms=budget * 1e3, degrade=False)
+    config.cache.capacity_mib, config.expander.capacity_mib = 128.0, 1024.0
+    if arm == "lru":
+        config.fill_on_rank, config.cache.eviction, config.expander.enabled = True, "lru", False
+    return config
+
+
+def replay(
+    arm: str, model: HSTURanker, costs: Costs, requests: list[Request], budget: float
+) -> tuple[list[tuple[Request, Outcome]], Instance]:
+    """Send a trace through one instance."""
+    clock, config = VirtualClock(), configuration(arm, budget)
+    layers, width = model.state_shape
+    token_bytes = layers * width * 4
+    pages = int(config.cache.capacity_mib * (1 << 20)) // (token_bytes * PAGE)
+    works = TorchWorks(model, PrefixMemory(layers, width, pages, PAGE))
+    instance = Instance("a", clock, MeasuredDevice(works, clock), costs, config, token_bytes)
+    gateway = Gateway(
+        Trigger(config, costs, 0.0),
+        Router(["a"], config.router),
+        lambda owner: instance.load(),
+        instance.cache.bytes_of,
+        lambda owner, key, content: instance.held(key, content),
+    )
+    affordable = costs.full_table.longest(budget - 2e-3, CANDIDATES, model.max_length) if arm == "truncated" else 0
+    answers: list[tuple[Request, Outcome]] = []
+    everything = {user: events for user, events in _histories(requests, model.max_length)}
+
+    def given(request: Request, ticket: Ticket | None) -> RankInput:
+        items, times = everything[request.user]
+        start, prefix = cut(request.events, model.max_length, PAGE)
+        if ticket is not None and ticket.admitted:
+            start, prefix = ticket.start, ticket.prefix_tokens
+        if arm == "truncated":
+            start, prefix = max(start, request.events - affordable), 0
+        history = request_of(
+            items[start : request.events], times[start : request.events], times[request.events - 1] + 60
+        )
+        candidates = torch.randint(ITEMS, (1, CANDIDATES), generator=torch.Generator().manual_seed(request.events))
+        return RankInput(history, prefix, candidates)
+
+    def arrive(number: int, request: Request) -> None:
+        ticket = None
+        if arm == "relay":
+            found, key = given(request, None), PrefixKey("v", str(request.user))
+            content = fingerprint(found.history, found.prefix)
+            sizes = Sizes(found.prefix, found.history.items.numel() - found.prefix, CANDIDATES)
+            start = request.events - found.history.items.numel()
+            ticket = gateway.ticket(str(number), key, content, sizes, clock.time(), start)
+            if ticket.admitted:
+                found = given(request, ticket)
+                content = fingerprint(found.history, found.prefix)
+                instance.signal(Signal(str(number), key, content, found.prefix, clock.time() + 1.0, found))
+        clock.call_at(clock.time() + request.slack, rank, number, request, ticket)
+
+    def rank(number: int, request: Request, ticket: Ticket | None) -> None:
+        found = given(request, ticket)
+        gateway.route(ticket, str(request.user), str(number), clock.time())
+        sizes = Sizes(found.prefix, found.history.items.numel() - found.prefix, CANDIDATES)
+        if not found.prefix:
+            sizes = Sizes(0, found.history.items.numel(), CANDIDATES)
+        asked = RankRequest(
+            request=str(number),
+            key=PrefixKey("v", str(request.user)),
+            fingerprint=fingerprint(found.history, found.prefix),
+            sizes=sizes,
+            deadline=clock.time() + budget,
+            payload=found,
+            relay=arm in ("lru", "relay"),
+        )
+        instance.rank(asked, lambda outcome: answers.append((request, outcome)))
+
+    for number, request in enumerate(requests):
+        clock.call_at(request.time, arrive, number, request)
+    clock.run()
+    return answers, instance
+
+
+def _histories(requests: list[Request], most: int) -> Iterator[tuple[int, tuple[list[int], list[int]]]]:
+    longest: dict[int, int] = {}
+    for request in requests:
+        longest[request.user] = max(longest.get(request.user, 0), request.events)
+    for user, events in longest.items():
+        generator = np.random.default_rng(user)
+        yield user, (generator.integers(0, ITEMS, events).tolist(), (np.arange(events) * 3600).tolist())
+
+
+class Cells:
+    """What was measured, one line of JSON for each cell."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        self.found: dict[str, dict[str, Any]] = {}
+        for line in lines:
+            cell = json.loads(line)
+            self.found[cell["name"]] = cell
+
+    def measure(self, name: str, arm: str, model: HSTURanker, costs: Costs, asked: list[Request], budget: float) -> Any:
+        """The cell, measured unless it is there."""
+        if name not in self.found:
+            begun = thread_time()
+            answers, instance = replay(arm, model, costs, asked, budget)
+            served = np.array([outcome.served for _, outcome in answers]) * 1e3
+            short = np.array([outcome.served for each, outcome in answers if each.events < 1024]) * 1e3
+            paths = Counter(outcome.path for _, outcome in answers)
+            cell = {
+                "name": name,
+                "arm": arm,
+                "requests": len(asked),
+                "answers": len(answers),
+                "budget_ms": budget * 1e3,
+                "p50_ms": float(np.percentile(served, 50)),
+                "p99_ms": float(np.percentile(served, 99)),
+                "short_p99_ms": float(np.percentile(short, 99)) if len(short) else None,
+                "paths": {path: number / len(answers) for path, number in paths.items()},
+                "events": float(np.mean([outcome.prefix_tokens for _, outcome in answers])),
+                "fills": dict(instance.statistics.fills),
+                "cpu_seconds": thread_time() - begun,
+            }
+            self.found[name] = cell
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(cell) + "\n")
+        return self.found[name]
+
+
+@click.command()
+@click.argument("what", type=click.Choice(["throughput", "length", "short"]))
+@click.option("--output", type=click.Path(path_type=Path), default=Path("relaygr_replay.jsonl"), show_default=True)
+@click.option("--seeds", default=1, show_default=True, help="Traces.")
+@click.option("--requests", default=300, show_default=True, help="Of each trace.")
+@click.option("--tokens", default=2048, show_default=True, help="Events of a long history.")
+@click.option("--revisits", default=0.6, show_default=True, help="Share of requests that are a later visit.")
+@click.option("--rate", default=6.0, show_default=True, help="Requests per second, where the rate is fixed.")
+@click.option(
+    "--tightness", default=1.5, show_default=True, help="Budget, relative to full inference over --safe events."
+)
+@click.option("--safe", default=2048, show_default=True, help="Events whose full inference sets the budget.")
+@click.option("--dimension", default=64, show_default=True)
+@click.option("--blocks", default=2, show_default=True)
+def main(
+    what: str,
+    output: Path,
+    seeds: int,
+    requests: int,
+    tokens: int,
+    revisits: float,
+    rate: float,
+    tightness: float,
+    safe: int,
+    dimension: int,
+    blocks: int,
+) -> None:
+    """Measure what is missing and print a table."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = HSTURanker(ITEMS, dimension=dimension, blocks=blocks, max_length=8192).eval()
+    lengths = [0, 256, 512, 1024, 1536, 2048, 3072, 4096]
+    costs = measure_costs(model, ITEMS, lengths=lengths, candidates=[CANDIDATES], repeats=5, clock=thread_time)
+    budget = tightness * costs.full(Sizes(safe, 64, CANDIDATES))
+    for length in lengths:
+        sizes = Sizes(length, 64, CANDIDATES)
+        row = [costs.full(sizes), costs.rank(sizes), costs.prefill(length), costs.reload(length)]
+        click.echo(
+            f"{length:5d} events: "
+            + "  ".join(
+                f"{name} {each * 1e3:6.1f} ms"
+                for name, each in zip(("full", "rank", "prefill", "reload"), row, strict=True)
+            )
+        )
+    click.echo(f"budget {budget * 1e3:.1f} ms")
+    cells = Cells(output)
+    setting = f"{dimension}x{blocks} {revisits:g} {tightness:g}x{safe} {requests}"
+    if what == "throughput":
+        _throughput(cells, setting, model, costs, budget, seeds, requests, tokens, revisits)
+    elif what == "length":
+        _length(cells, setting, model, costs, budget, seeds, requests, rate, revisits)
+    else:
+        _short(cells, setting, model, costs, budget, seeds, requests, tokens, rate, revisits)
+
+
+def _throughput(
+    cells: Cells,
+    setting: str,
+    model: HSTURanker,
+    costs: Costs,
+    budget: float,
+    seeds: int,
+    requests: int,
+    tokens: int,
+    revisits: float,
+) -> None:
+    """Rates rise by a quarter until every arm has missed the budget twice."""
+    best: dict[str, float] = dict.fromkeys(ARMS, 0.0)
+    missed: Counter[str] = Counter()
+    offered = 10.0
+    while min(missed[arm] for arm in ARMS) < 2 and offered < 500:
+        for arm in ARMS:
+            if missed[arm] >= 2:
+                continue
+            late = []
+            for seed in range(seeds):
+                asked = trace(offered, requests, tokens, revisits, seed)
+                cell = cells.measure(
+                    f"{setting} {arm} {tokens} at {offered:.2f} seed {seed}", arm, model, costs, asked, budget
+                )
+                late.append(cell["p99_ms"] > cell["budget_ms"] or cell["answers"] < cell["requests"])
+                _tell(f"{offered:6.1f}/s", cell)
+            if any(late):
+                missed[arm] += 1
+            else:
+                best[arm] = offered
+        offered *= 1.25
+    for arm in ARMS:
+        ratio = best[arm] / best["full"] if best["full"] else float("nan")
+        click.echo(f"{arm:10s} {best[arm]:6.1f} requests/s within the budget, {ratio:.2f} x full inference")
+
+
+def _length(
+    cells: Cells,
+    setting: str,
+    model: HSTURanker,
+    costs: Costs,
+    budget: float,
+    seeds: int,
+    requests: int,
+    rate: float,
+    revisits: float,
+) -> None:
+    best: dict[str, int] = dict.fromkeys(ARMS, 0)
+    for tokens in (1024, 1280, 1536, 1792, 2048, 2560, 3072, 3584, 4096):
+        for arm in ARMS:
+            if arm == "truncated":
+                continue
+            late = False
+            for seed in range(seeds):
+                asked = trace(rate, requests, tokens, revisits, seed)
+                cell = cells.measure(
+                    f"{setting} {arm} {tokens} at {rate:.2f} seed {seed}", arm, model, costs, asked, budget
+                )
+                late |= cell["p99_ms"] > cell["budget_ms"]
+                _tell(f"{tokens:5d} events", cell)
+            best[arm] = best[arm] if late else tokens
+    for arm in ("full", "lru", "relay"):
+        click.echo(f"{arm:10s} {best[arm]:5d} events within the budget at {rate:g} requests/s")
+
+
+def _short(
+    cells: Cells,
+    setting: str,
+    model: HSTURanker,
+    costs: Costs,
+    budget: float,
+    seeds: int,
+    requests: int,
+    tokens: int,
+    rate: float,
+    revisits: float,
+) -> None:
+    for seed in range(seeds):
+        for arm in ("full", "relay"):
+            asked = trace(rate, requests, tokens, revisits, seed, short_share=0.7)
+            cell = cells.measure(
+                f"{setting} short {arm} {tokens} at {rate:.2f} seed {seed}", arm, model, costs, asked, budget
+            )
+            short, everything = cell["short_p99_ms"], cell["p99_ms"]
+            click.echo(f"seed {seed} {arm:6s} p99 of short requests {short:6.1f} ms, of all {everything:6.1f} ms")
+
+
+def _tell(what: str, cell: dict[str, Any]) -> None:
+    shares = "  ".join(f"{path} {share:.0%}" for path, share in sorted(cell["paths"].items()))
+    click.echo(f"{what} {cell['arm']:10s} p50 {cell['p50_ms']:6.1f} p99 {cell['p99_ms']:7.1f} ms  {shares}")
+
+
+if __name__ == "__main__":
+    main()
