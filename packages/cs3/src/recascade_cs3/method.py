@@ -36,6 +36,7 @@ the ranker's predictions as soft labels, hybrid matrix factorisation, and two co
 METHOD = Method(
     name="cs3",
     stage="retrieval",
+    needs=("times",),
     summary="two towers that learn online from themselves, from each other and from the ranker",
     config=CS3Config,
     fit="recascade_cs3.fit:fit",

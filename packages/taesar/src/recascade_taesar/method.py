@@ -35,6 +35,8 @@ that the release names."""
 METHOD = Method(
     name="taesar",
     stage="data",
+    provides=("retrieval",),
+    needs=("domains",),
     summary="turns histories of several domains into training data of one",
     config=TaesarConfig,
     fit="recascade_taesar.fit:fit",

@@ -9,6 +9,7 @@ from pathlib import Path
 from recascade.bench.config import RunConfig, same_run, save
 from recascade.bench.ground import Ground, ground_of_split
 from recascade.bench.list_source import prepared_lists
+from recascade.bench.needs import check_needs
 from recascade.bench.runner import Event, Runner
 from recascade.bench.store import CONFIG_FILE, Run, run_directory
 from recascade.data.encode import encode
@@ -50,8 +51,9 @@ def lay_out(configs: Sequence[RunConfig], output: Path, on_split: Callable[[str]
 
     Raises:
         DataError: data that cannot be read or split.
-        ConfigurationError: a run's directory holds a run with another configuration.
+        ConfigurationError: data lack what a method needs, or a run's directory holds a run with another configuration.
     """
+    check_needs(configs)
     grounds: dict[tuple[str, str], Ground] = {}
     runs: dict[Path, Run] = {}
     for config in configs:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from recascade.bench.config import RunConfig, same_run, save
 from recascade.bench.config import load as load_config
+from recascade.bench.needs import check_needs
 from recascade.bench.store import CONFIG_FILE
 from recascade.cascade.cascade import Cascade
 from recascade.cascade.fit import FittedCascade, fit
@@ -44,7 +45,7 @@ def train(config: RunConfig, directory: Path, tell: Callable[[str], None]) -> li
         tell: told what is done next.
 
     Raises:
-        ConfigurationError: the folder holds another cascade.
+        ConfigurationError: the folder holds another cascade, or the data lack what a stage needs.
     """
     written = directory / CONFIG_FILE
     if written.exists():
@@ -54,6 +55,7 @@ def train(config: RunConfig, directory: Path, tell: Callable[[str], None]) -> li
                 f"{directory} holds a cascade that differs in {', '.join(different)}; choose another folder, or remove "
                 "that one."
             )
+    check_needs([config])
     tell(f"Preparing {config.data} …")
     split = cached_split(resolve(config.data), config.split)
     data = encode(split)
