@@ -9,7 +9,7 @@ import polars as pl
 
 from recascade.data.click import encode_clicks, temporal_parts
 from recascade.data.events import offsets_of
-from recascade.data.features import build_features
+from recascade.data.features import FeatureTable, build_features
 from recascade.data.reranking_config import ListsConfig
 from recascade.data.reranking_features import catalogue_inputs
 from recascade.data.reranking_lists import PARTS, RerankingLists
@@ -46,54 +46,50 @@ def lists_from_impressions(
     config.check()
     _check_columns(impressions, config)
     table = _with_lists(impressions, config)
-    starts = np.flatnonzero(np.diff(table["list"].to_numpy(), prepend=-1))
+    offsets = offsets_of(table.group_by("list", maintain_order=True).len()["len"].cast(pl.Int64).to_numpy())
+    starts, lengths = offsets[:-1], np.diff(offsets)
     times = np.minimum.reduceat(table["timestamp"].cast(pl.Int64).to_numpy(), starts)
     parts = np.empty(len(starts), dtype=np.int8)
     for number, rows in enumerate(temporal_parts(times, validation_fraction, test_fraction)):
         parts[rows] = number
-    training = table.filter(pl.Series(np.repeat(parts == 0, np.diff(np.append(starts, len(table))))))
-    profile = sorted(name for name in table.columns if name.startswith("user_") and table.schema[name] == pl.String)
-    known_items = Vocabulary.seeded(training["item_id"].unique(), config.seed, kind="item")
+    training = table.filter(pl.Series(np.repeat(parts == PARTS.index("train"), lengths)))
+    profile = [name for name, kind in table.schema.items() if name.startswith("user_") and kind == pl.String]
     users, table = _users(table, training, profile, config.seed)
+    known_items = Vocabulary.seeded(training["item_id"].unique(), config.seed, kind="item")
     log = encode_clicks(table, known_items, users, label=config.label)
     clicked = np.add.reduceat(log.labels > 0, starts, dtype=np.int64) > 0
     kept = clicked | (not config.clicked_only)
-    rows = np.flatnonzero(np.repeat(kept, np.diff(np.append(starts, len(table)))))
-    lists = np.flatnonzero(kept)
-    counts = {part: int((parts[lists] == number).sum()) for number, part in enumerate(PARTS)}
+    counts = {part: int((parts[kept] == number).sum()) for number, part in enumerate(PARTS)}
     for part, count in counts.items():
         if not count:
             raise DataError(f"No {part} list of the impressions has a click; set lists.clicked_only=false.")
-    events = log.clicks
-    known_users = log.users[starts[lists]]
-    begins = events.offsets[np.maximum(known_users, 0)]
-    lengths = np.diff(np.append(starts, len(table)))[lists]
-    ids = table["list_id"].gather(starts[lists].tolist())
-    user_table = table.unique("user", keep="first").select("user", *(name for name in profile if name != "user_id"))
-    item_counts = np.bincount(known_items.encode(training["item_id"]), minlength=len(known_items))
+    chosen = np.repeat(kept, lengths)
+    known_users = log.users[starts]
+    # What the user had clicked before the first of the list was shown; a profile alone is nobody's history.
+    history_ends = np.minimum.reduceat(log.history_ends, starts)
+    if "user_id" not in profile:
+        history_ends = log.clicks.offsets[np.maximum(known_users, 0)]
+    every_item = np.ones(len(known_items), dtype=bool)
     return RerankingLists(
         inputs=catalogue_inputs(
-            build_features(items, "item_id", known_items.ids, np.ones(len(known_items), bool))
-            if items is not None
-            else None,
-            item_counts.astype(np.int64),
-            build_features(user_table, "user", users.ids, np.ones(len(users), bool)),
+            None if items is None else build_features(items, "item_id", known_items.ids, every_item),
+            np.bincount(known_items.encode(training["item_id"]), minlength=len(known_items)).astype(np.int64),
+            _profiles(table, training, users, [name for name in profile if name != "user_id"], config.seed),
             len(users),
             candidates=config.candidates,
             history=config.history,
         ),
-        ids=ids,
-        users=known_users,
-        times=times[lists],
-        events=events,
-        # What the user had clicked before the first of the list was shown.
-        history_ends=np.minimum.reduceat(log.history_ends, starts)[lists] if "user_id" in profile else begins,
-        offsets=offsets_of(lengths),
-        items=log.items[rows].astype(np.int32),
-        scores=np.full(len(rows), np.nan, dtype=np.float32),
-        labels=log.labels[rows],
-        features=np.zeros((len(rows), 0), dtype=np.float32),
-        parts=parts[lists],
+        ids=table["list_id"].gather(starts[kept].tolist()),
+        users=known_users[kept],
+        times=times[kept],
+        events=log.clicks,
+        history_ends=history_ends[kept],
+        offsets=offsets_of(lengths[kept]),
+        items=log.items[chosen].astype(np.int32),
+        scores=np.full(int(chosen.sum()), np.nan, dtype=np.float32),
+        labels=log.labels[chosen],
+        features=np.zeros((int(chosen.sum()), 0), dtype=np.float32),
+        parts=parts[kept],
         facts={"initial": "as shown", "lists": counts, "share_without_click": float(1 - clicked.mean())},
     )
 
@@ -136,5 +132,21 @@ def _users(
     if not profile:
         return Vocabulary([], kind="user"), table.with_columns(user=pl.lit(""), user_id=pl.lit(""))
     named = pl.col("user_id") if "user_id" in profile else pl.concat_str(profile, separator="/", ignore_nulls=True)
-    users = Vocabulary.seeded(training.select(named.alias("user"))["user"].unique(), seed, kind="user")
+    users = Vocabulary.seeded(training.select(named.alias("user"))["user"].drop_nulls().unique(), seed, kind="user")
     return users, table.with_columns(user=named).with_columns(user_id="user")
+
+
+def _profiles(
+    table: pl.DataFrame, training: pl.DataFrame, users: Vocabulary, columns: Sequence[str], seed: int
+) -> FeatureTable:
+    """Each user's first values, as codes of the values that training lists hold; 0 for others."""
+    rows = users.ids.to_frame("user").join(table.unique("user", keep="first"), on="user", maintain_order="left")
+    values = [Vocabulary.seeded(training[name].drop_nulls().unique(), seed) for name in columns]
+    codes = [known.encode(rows[name], unknown=-1) + 1 for name, known in zip(columns, values, strict=True)]
+    return FeatureTable(
+        categorical=np.stack(codes, axis=1).astype(np.int32) if codes else np.zeros((len(users), 0), dtype=np.int32),
+        categorical_names=tuple(columns),
+        cardinalities=tuple(len(known) + 1 for known in values),
+        numeric=np.zeros((len(users), 0), dtype=np.float32),
+        numeric_names=(),
+    )
