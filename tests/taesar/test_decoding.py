@@ -70,29 +70,32 @@ def test_places_do_not_depend_on_each_other(seed: int) -> None:
     assert torch.equal(again.columns, whole.columns[order])
 
 
-def permuted(seed: int, config: DecodingConfig) -> tuple[Tensor, Tensor]:
-    """Items found before and after the items of each domain change places."""
+def permuted(seed: int, config: DecodingConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """Items found before and after the items of each domain change places, and how far apart their scores are."""
     blocks = some_blocks()
     random = np.random.default_rng(seed)
     order = np.concatenate([random.permutation(blocks.members(domain)) for domain in range(len(SIZES))])
     target, mixed, source = some_logits(seed)
-    found = []
+    items, scores = [], []
     for columns in (blocks.order, order):
         tables = [table[:, torch.from_numpy(columns)] for table in (target, mixed, source)]
-        result = replacements(*tables, source_penalty(*tables[1:], config), blocks.block(2), config).columns
-        found.append(torch.where(result >= 0, torch.from_numpy(columns)[result], -1))
-    return found[0], found[1]
+        result = replacements(*tables, source_penalty(*tables[1:], config), blocks.block(2), config)
+        items.append(torch.where(result.columns >= 0, torch.from_numpy(columns)[result.columns], -1))
+        scores.append(result.scores)
+    return items[0], items[1], (scores[0] - scores[1]).abs()
 
 
 @settings(max_examples=20)
 @given(seed=st.integers(0, 5000))
 def test_numbering_the_items_of_a_domain_anew_changes_nothing(seed: int) -> None:
-    before, after = permuted(seed, DecodingConfig())
-    assert torch.equal(before, after)
+    before, after, gap = permuted(seed, DecodingConfig())
+    # Sums over other orders round differently, so the nearly equal may change places.
+    assert ((before == after) | (gap < 1e-4)).all()
+    assert (before == after).float().mean() > 0.9
 
 
 def test_the_error_of_the_release_depends_on_the_numbering() -> None:
-    before, after = permuted(1, RELEASE)
+    before, after, _ = permuted(1, RELEASE)
     assert not torch.equal(before, after)
 
 

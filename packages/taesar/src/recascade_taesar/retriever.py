@@ -22,7 +22,7 @@ class DomainRetriever:
 
     def __init__(self, inner: Retriever, inner_data: EncodedSplit, outer_data: EncodedSplit) -> None:
         self.inner = inner
-        outward = outer_data.items.encode(inner_data.items.ids, unknown=-1)
+        outward = outer_data.items.encode(inner_data.items.ids, unknown=-1).copy()
         inward = np.full(len(outer_data.items), -1, dtype=np.int64)
         inward[outward[outward >= 0]] = np.flatnonzero(outward >= 0)
         self._inward = torch.from_numpy(inward)

@@ -71,6 +71,12 @@ class PostNormSASRec(nn.Module):
             events = block(events, layout)
         return cast(Tensor, self.blocks[-1](events, layout, rows))
 
+    def newest_states(self, context: Context) -> Tensor:
+        """``[B, d]``, the state of each request's newest event, 0 where there is none."""
+        known = context.lengths > 0
+        newest = self.states(context, context.offsets[1:][known] - 1)
+        return newest.new_zeros(context.batch_size, newest.shape[1]).index_copy_(0, known.nonzero()[:, 0], newest)
+
     def item_vectors(self, items: Tensor | None = None) -> Tensor:
         """``[n, d]`` embeddings of these items (int64 ``[n]``), or all ``[I, d]``."""
         return self.item_embedding if items is None else self.item_embedding.index_select(0, items)
