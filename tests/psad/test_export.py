@@ -27,12 +27,9 @@ def model_for_requests(**overrides: object) -> PSADModel:
     return PSADModel(psad_config(**overrides), request_inputs().schema).eval()
 
 
-@pytest.mark.parametrize("context", ("attention", "transformer"))
-def test_exported_programs_score_alike_for_any_number_of_lists_candidates_and_events(
-    tmp_path: Path, context: str
-) -> None:
+def test_exported_programs_score_alike_for_any_number_of_lists_candidates_and_events(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    model = psad_model(student__context=context).eval()
+    model = psad_model().eval()
     student = student_of(model)
     # The tables of requests belong to lists of another schema; they are not read here.
     export_student(model, request_inputs(), tmp_path)

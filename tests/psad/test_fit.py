@@ -71,14 +71,14 @@ def test_distillation_waits_until_the_teacher_knows_something(tmp_path: Path) ->
     assert curve(tmp_path / "at once")[0] > curve(tmp_path / "never")[0]
 
 
-@pytest.mark.parametrize("block", (1, 5, 10))
+@pytest.mark.parametrize("block", (1, 5, 0))
 def test_both_networks_learn_lists_by_heart(block: int) -> None:
     lists = small_lists(64)
     batch = lists.batch(lists.rows("train")[:32])
     torch.manual_seed(0)
     model = PSADModel(psad_config(teacher__block=block, dimension=32), lists.schema).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(200):
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(120):
         view = model.profile(batch)
         taught = teacher_step(model, batch, view)
         scores, loss = student_step(model, batch, view)

@@ -109,7 +109,7 @@ def test_the_initial_ranker_saw_only_lists_that_nobody_sees_again(world: Planted
 
 
 def test_a_student_finds_what_the_initial_ranker_does_not(tmp_path: Path) -> None:
-    lists = planted_lists(planted_world(1600, items=600, seed=0))
+    lists = planted_lists(planted_world(1200, items=600, seed=0))
     batch = lists.batch(lists.rows("test"))
     labels = batch.labels.numpy()
 

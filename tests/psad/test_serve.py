@@ -20,7 +20,6 @@ from recascade.errors import ConfigurationError, DataError
 from recascade.serving.micro_batches import MicroBatches
 from recascade.serving.parameters import RequestError
 from recascade_psad.commands import commands
-from recascade_psad.export import export_student
 from recascade_psad.identifiers import write_identifiers
 from recascade_psad.model import PSADModel
 from recascade_psad.requests import batch_of, read_request
@@ -48,6 +47,14 @@ def request(number: int = 0, length: int = 6) -> dict[str, Any]:
     }
 
 
+def written_run(path: Path, model: PSADModel) -> Path:
+    """A folder as training and naming leave it."""
+    write_weights(path, model)
+    write_facts(path, model.config, request_inputs())
+    write_identifiers(path, (Vocabulary(list(ITEMS)), Vocabulary(list(USERS))))
+    return path
+
+
 @pytest.fixture(scope="module")
 def model() -> PSADModel:
     torch.manual_seed(0)
@@ -56,10 +63,7 @@ def model() -> PSADModel:
 
 @pytest.fixture(scope="module")
 def folder(model: PSADModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path: Path = tmp_path_factory.mktemp("student")
-    export_student(model, request_inputs(), path, onnx=False)
-    write_identifiers(path, (Vocabulary(list(ITEMS)), Vocabulary(list(USERS))))
-    return path
+    return written_run(tmp_path_factory.mktemp("run"), model)
 
 
 @pytest.fixture
@@ -156,16 +160,13 @@ def test_what_cannot_be_served_is_said(folder: Path, model: PSADModel, tmp_path:
         serve(tmp_path, {})
     with pytest.raises(ConfigurationError, match=r"serve\.engine"):
         serve(folder, {"serve.engine": "tensorrt"})
-    export_student(model, request_inputs(), tmp_path, onnx=False)
+    (written_run(tmp_path, model) / "items.parquet").unlink()
     with pytest.raises(DataError, match="how its items are called"):
         serve(tmp_path, {})
 
 
-def test_a_run_is_exported_from_the_command_line(model: PSADModel, folder: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    write_weights(run, model)
-    write_facts(run, model.config, request_inputs())
-    write_identifiers(run, (Vocabulary(list(ITEMS)), Vocabulary(list(USERS))))
+def test_a_run_is_exported_from_the_command_line(model: PSADModel, tmp_path: Path) -> None:
+    run = written_run(tmp_path / "run", model)
     result = CliRunner().invoke(commands, ["export", str(run), str(tmp_path / "out"), "--no-onnx"])
     assert result.exit_code == 0, result.output
     assert "of the teacher are left out" in result.output
