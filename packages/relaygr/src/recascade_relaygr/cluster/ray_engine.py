@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 from torch import Tensor
 
@@ -26,6 +27,7 @@ from recascade_relaygr.relay.instance import InstanceGoneError
 from recascade_relaygr.relay.requests import Outcome, PrefixKey, RankRequest, Signal, Sizes, Ticket
 from recascade_relaygr.relay.router import Router
 from recascade_relaygr.relay.trigger import Trigger
+from recascade_relaygr.run_folder import read_run
 from recascade_relaygr.serve_config import ServeConfig
 
 try:
@@ -39,7 +41,6 @@ from recascade_relaygr.cluster.ray_replica import Facts, RankerReplica, Report
 from recascade_relaygr.cluster.ray_router import TicketRouter
 from recascade_relaygr.cluster.remote_instance import RemoteInstance
 
-_APPLICATION = "relaygr"
 _DEPLOYMENT = "ranker"
 _START_SECONDS = 300.0
 _PATIENCE_SECONDS = 1.0
@@ -63,12 +64,20 @@ class RayEngine:
         relay: of the relay.
 
     Raises:
-        RecascadeError: the replicas did not start, for lack of machines or of a finished run.
+        DataError: the folder holds no finished run.
+        RecascadeError: the replicas did not start.
+
+    Attributes:
+        application: its name in Ray Serve.
+        handle: ``DeploymentHandle`` of the replicas.
     """
 
     def __init__(self, directory: Path, config: ServeConfig, relay: RelayConfig) -> None:
         relay.check()
+        # A replica that cannot start is tried again and again, which takes a minute to be told.
+        read_run(directory)
         self.config = relay
+        self.application = f"relaygr-{uuid4().hex[:8]}"
         self.loop = asyncio.get_running_loop()
         self.reasons: Counter[str] = Counter()
         self.reports: dict[str, Report] = {}
@@ -79,11 +88,11 @@ class RayEngine:
         # them.
         self._outside = ThreadPoolExecutor(1, "ray")
         try:
-            self._handle, self._facts, reports = self._outside.submit(
-                _deploy, directory.resolve(), config, relay
+            self.handle, self._facts, reports = self._outside.submit(
+                _deploy, self.application, directory.resolve(), config, relay
             ).result()
         except BaseException:
-            self._outside.submit(_stop, whole=self._started_ray).result()
+            self._outside.submit(_stop, self.application, whole=self._started_ray).result()
             self._outside.shutdown()
             raise
         self.version = self._facts.version
@@ -166,7 +175,7 @@ class RayEngine:
     def close(self) -> None:
         """Stop the replicas, and Ray where it was started here."""
         self._watch.cancel()
-        self._outside.submit(_stop, whole=self._started_ray).result()
+        self._outside.submit(_stop, self.application, whole=self._started_ray).result()
         self._outside.shutdown()
 
     async def _ask(self, owner: str, request: RankRequest) -> Outcome:
@@ -188,7 +197,7 @@ class RayEngine:
         while True:
             await asyncio.sleep(self.config.trigger.stale_seconds / 2)
             try:
-                reports = await self._handle.broadcast("report").results_async()
+                reports = await self.handle.broadcast("report").results_async()
             except Exception:
                 continue
             for report in reports:
@@ -201,7 +210,7 @@ class RayEngine:
         known = self.instances.get(report.name)
         if known is None:
             self.instances[report.name] = RemoteInstance(
-                report.name, self._handle, self.loop, _PATIENCE_SECONDS, report.load
+                report.name, self.handle, self.loop, _PATIENCE_SECONDS, report.load
             )
             if report.name not in self.router.members:
                 self.router.add(report.name)
@@ -223,14 +232,16 @@ class RayEngine:
         return RankInput(kept, prefix, None if items is None else items[None])
 
 
-def _deploy(directory: Path, config: ServeConfig, relay: RelayConfig) -> tuple[Any, Facts, list[Report]]:
+def _deploy(
+    application: str, directory: Path, config: ServeConfig, relay: RelayConfig
+) -> tuple[Any, Facts, list[Report]]:
     """The deployment's handle, what its replicas have in common, and a report of each, once all are up."""
     if not ray.is_initialized():
         # Ray would tell its makers of each use.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    serve.start(http_options={"location": "NoServer"})
+    serve.start(proxy_location="Disabled")
     replica: Any = serve.deployment(
         RankerReplica,
         name=_DEPLOYMENT,
@@ -244,7 +255,7 @@ def _deploy(directory: Path, config: ServeConfig, relay: RelayConfig) -> tuple[A
         ),
     )
     try:
-        handle = serve.run(replica.bind(str(directory), config, relay), name=_APPLICATION, route_prefix=None)
+        handle = serve.run(replica.bind(str(directory), config, relay), name=application, route_prefix=None)
     except RuntimeError as error:
         raise RecascadeError(f"The replicas of {directory} did not start: {error}") from error
     facts: Facts = handle.facts.remote().result(timeout_s=_START_SECONDS)
@@ -261,10 +272,10 @@ def _deploy(directory: Path, config: ServeConfig, relay: RelayConfig) -> tuple[A
         time.sleep(0.1)
 
 
-def _stop(*, whole: bool) -> None:
+def _stop(application: str, *, whole: bool) -> None:
     if not ray.is_initialized():
         return
-    serve.delete(_APPLICATION)
+    serve.delete(application)
     if whole:
         serve.shutdown()
         ray.shutdown()
