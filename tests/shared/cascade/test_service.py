@@ -194,6 +194,38 @@ def test_events_that_come_in_are_known_to_the_next_request(served: Served) -> No
     assert served.ask("GET", "/recommend?user=new")[1]["known"] is False, "of two users events are kept"
 
 
+def test_a_new_item_is_recommended_beside_its_twin_from_the_next_request_on(served: Served) -> None:
+    content = {"item": "fresh", "like": "item-3", "title": "Fresh thing"}
+    assert served.ask("POST", "/items", content, JSON) == (200, {"item": "fresh", "like": "item-3", "new_items": 1})
+    retriever, ranker, reranker = served.ask("GET", "/explain?user=user-1&k=20")[1]["stages"]
+    for stage in (retriever, ranker):
+        names = [item["item"] for item in stage["items"]]
+        assert names.index("fresh") == names.index("item-3") + 1, "taken for its twin, which came first"
+        assert len(names) == len(set(names)) == 20
+    assert {"item": "fresh", "title": "Fresh thing"}.items() <= retriever["items"][4].items()
+    assert "fresh" in [item["item"] for item in reranker["items"]]
+    assert served.ask("GET", "/explain?user=user-1&k=20")[1]["degraded"] == []
+    served.ask("POST", "/events", {"user": "new", "items": ["fresh"]})
+    assert served.ask("GET", "/explain?user=new")[1]["history"][0] == {"item": "fresh", "title": "Fresh thing"}
+    assert served.ask("POST", "/items", {**content, "like": "item-0"}, JSON)[1]["new_items"] == 1
+    names = [item["item"] for item in served.ask("GET", "/explain?user=user-1")[1]["stages"][0]["items"]]
+    assert names[:3] == ["item-0", "fresh", "item-1"], "given again, it has another twin"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ({"item": "fresh", "like": "nothing"}, "no item 'nothing'"),
+        ({"item": "item-2", "like": "item-3"}, "from training"),
+        ({"item": "fresh"}, "'like' is missing"),
+    ],
+)
+def test_a_new_item_that_cannot_be_is_refused(served: Served, content: dict[str, str], sentence: str) -> None:
+    status, answer = served.ask("POST", "/items", content, JSON)
+    assert status == 400 and sentence in answer["error"]
+    assert "fresh" not in str(served.ask("GET", "/explain?user=user-1&k=40")[1])
+
+
 def test_an_explanation_says_where_each_item_stood_before(served: Served) -> None:
     _, found = served.ask("GET", "/explain?user=user-3&k=3")
     retriever, ranker, reranker = found["stages"]

@@ -81,10 +81,18 @@ def retrieve_with(
     return TopK(best.items.cpu(), best.scores.cpu())
 
 
-def rank_with(ranker: Ranker, context: Context, best: TopK) -> TopK:
-    """The same candidates in the ranker's order, with its scores; equal scores keep their order."""
+def rank_with(ranker: Ranker, context: Context, best: TopK, taken_for: Tensor | None = None) -> TopK:
+    """The same candidates in the ranker's order, with its scores; equal scores keep their order.
+
+    Args:
+        ranker: scores them.
+        context: B requests.
+        best: the candidates.
+        taken_for: int64 ``[B, k]``, the items that the ranker is to take them for; None for themselves.
+    """
     device = _device(ranker)
-    scores = ranker.score(context.to(device), best.items.to(device)).float().cpu()
+    items = best.items if taken_for is None else taken_for
+    scores = ranker.score(context.to(device), items.to(device)).float().cpu()
     return in_order_of(scores, best)
 
 
@@ -99,11 +107,19 @@ def in_order_of(scores: Tensor, best: TopK) -> TopK:
     return TopK(best.items.gather(1, places), ordered)
 
 
-def rerank_with(stage: RerankingStage, context: Context, best: TopK) -> TopK:
-    """The head of each list in the re-ranker's order, the rest behind it; scores are k - place."""
+def rerank_with(stage: RerankingStage, context: Context, best: TopK, taken_for: Tensor | None = None) -> TopK:
+    """The head of each list in the re-ranker's order, the rest behind it; scores are k - place.
+
+    Args:
+        stage: orders the head.
+        context: B requests.
+        best: the candidates.
+        taken_for: as in ``rank_with``.
+    """
     head = min(stage.candidates, best.items.shape[1])
     device = _device(stage.reranker)
-    batch = stage.inputs.batch(context, best.items[:, :head], best.scores[:, :head]).to(device)
+    items = best.items if taken_for is None else taken_for
+    batch = stage.inputs.batch(context, items[:, :head], best.scores[:, :head]).to(device)
     order = stage.reranker.rerank(batch, head).cpu()
     chosen = best.items[:, :head].gather(1, order.clamp(min=0)).masked_fill(order < 0, -1)
     items = torch.cat([chosen, best.items[:, head:]], 1)

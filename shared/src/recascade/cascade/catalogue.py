@@ -41,6 +41,22 @@ class Catalogue:
         except KeyError as error:
             raise RequestError(f"There is no item {error.args[0]!r} in the catalogue.") from error
 
+    def number(self, name: str) -> int | None:
+        """The number of an item, None for an unknown one."""
+        return self._numbers.get(name)
+
+    def add(self, name: str, title: str) -> int:
+        """Give an item the next number, or another title to one that is there; returns its number."""
+        number = self._numbers.get(name)
+        if number is None:
+            # Readers go from names to numbers and back without a lock: the name must be there before its number is.
+            number = len(self.names)
+            self.names.append(name)
+            self._numbers[name] = number
+        if title:
+            self._titles[number] = title[:_LONGEST_TITLE]
+        return number
+
     def title(self, number: int) -> str:
         """What to call an item before people."""
         return self._titles.get(number) or self.names[number]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from recascade.cascade.answer import Answer, StageAnswer
 from recascade.cascade.cascade import in_order_of, rank_with, rerank_with, retrieve_with
 from recascade.cascade.live_stages import SLOTS, Live, LiveStages
+from recascade.cascade.new_items import NewItems
 from recascade.cascade.serve_config import ServeConfig
 from recascade.cascade.stage_worker import Outcome, StageWorker
 from recascade.contracts.context import Context
@@ -44,7 +48,9 @@ class Pipeline:
         }
 
     @torch.inference_mode()
-    def answer(self, stages: LiveStages, context: Context, k: int, user: str = "") -> Answer:
+    def answer(
+        self, stages: LiveStages, context: Context, k: int, user: str = "", new: NewItems | None = None
+    ) -> Answer:
         """The list of one request, as these stages make it; k items where the catalogue has as many.
 
         A ranker that wants a hint gets it before the candidates are looked for.
@@ -54,21 +60,24 @@ class Pipeline:
             context: one request.
             k: length of the list.
             user: identifier; empty for nobody in particular.
+            new: items that came after training; None for none.
         """
         begin = perf_counter()
+        new = new or NewItems(self._items)
+        excluded = context.items if self._config.exclude_seen else context.items[:0]
+        context = replace(context, items=new.known(context.items))
         count = max(k, stages.retrieved)
         hint = None if stages.ranker is None else self._hint(stages.ranker.stage, user, context, count)
-        found = [self._retrieve(stages.retriever, context, count)]
+        retrieved = self._retrieve(stages.retriever, context, count)
+        found = [replace(retrieved, best=new.beside_twins(retrieved.best, excluded))]
         if stages.ranker is not None:
-            ranker, best = stages.ranker.stage, found[-1].best
-            found.append(
-                self._improve("ranker", stages.ranker, best, lambda: _ranked(ranker, hint, user, context, best))
-            )
+            best = found[-1].best
+            rank = partial(_ranked, stages.ranker.stage, context, best, new.known(best.items), user, hint)
+            found.append(self._improve("ranker", stages.ranker, best, rank))
         if stages.reranker is not None:
-            reranking, ranked = stages.reranker.stage, found[-1].best
-            found.append(
-                self._improve("reranker", stages.reranker, ranked, lambda: rerank_with(reranking, context, ranked))
-            )
+            best = found[-1].best
+            rerank = partial(rerank_with, stages.reranker.stage, context, best, new.known(best.items))
+            found.append(self._improve("reranker", stages.reranker, best, rerank))
         return Answer(tuple(found), perf_counter() - begin)
 
     def close(self) -> None:
@@ -116,20 +125,27 @@ class Pipeline:
             best.items.shape == best.scores.shape
             and len(real) > 0
             and bool((items[: len(real)] >= 0).all())
-            and int(ordered[-1]) < self._items
+            and (before is not None or int(ordered[-1]) < self._items)
             and not bool((ordered[1:] == ordered[:-1]).any())
             and not bool(best.scores.isnan().any())
         )
         return sound and (before is None or torch.equal(ordered, before.items[0][before.items[0] >= 0].sort().values))
 
 
-def _ranked(ranker: Ranker | HintedRanker, hint: Future[Any] | None, user: str, context: Context, best: TopK) -> TopK:
+def _ranked(
+    ranker: Ranker | HintedRanker,
+    context: Context,
+    best: TopK,
+    taken_for: Tensor,
+    user: str,
+    hint: Future[Any] | None,
+) -> TopK:
     if not isinstance(ranker, HintedRanker):
-        return rank_with(ranker, context, best)
+        return rank_with(ranker, context, best, taken_for)
     # A hint that is not there yet, or failed, is no hint; ranking neither waits for it nor fails with it.
     heard = hint is not None and hint.done() and not hint.cancelled() and hint.exception() is None
     ticket = hint.result() if hint is not None and heard else None
-    return in_order_of(ranker.rank(user, context, best.items, ticket).float(), best)
+    return in_order_of(ranker.rank(user, context, taken_for, ticket).float(), best)
 
 
 def _name(live: Live[object]) -> str:

@@ -13,6 +13,7 @@ from recascade.cascade.catalogue import Catalogue
 from recascade.cascade.explanation import explain
 from recascade.cascade.histories import Histories, request
 from recascade.cascade.live_stages import SLOTS, LiveStages
+from recascade.cascade.new_items import NewItems
 from recascade.cascade.pipeline import Pipeline
 from recascade.contracts.context import Context
 from recascade.errors import RecascadeError
@@ -26,6 +27,7 @@ MOST_EVENTS = 1000
 _SAMPLE_USERS = 50
 _LATEST_TIME = 1 << 40
 _SECONDS_OF_THE_LONGEST_REQUEST = 10.0
+_MOST_NEW_ITEMS = 10_000
 
 
 class CascadeService:
@@ -54,7 +56,8 @@ class CascadeService:
         self._catalogue = catalogue
         self._histories = histories
         self._load = load
-        self._swaps = Lock()
+        self._new = NewItems(len(catalogue))
+        self._changes = Lock()
         self._seconds = metrics.timer("recascade_stage_seconds", "Time of each stage of a request.", "stage")
         self._missed = metrics.counter(
             "recascade_degraded", "Stages that something else stood in for.", ("stage", "problem")
@@ -75,6 +78,7 @@ class CascadeService:
             Route("POST", "/explain", self._explain),
             Route("GET", "/users", self._users),
             Route("POST", "/events", self._add_event),
+            Route("POST", "/items", self._add_item, local=True),
             Route("POST", "/admin/swap", self._swap, local=True),
         ]
 
@@ -84,7 +88,7 @@ class CascadeService:
 
     def recommend(self, context: Context, k: int, user: str = "") -> Answer:
         """The list of one request, by the stages that are live when it comes."""
-        answer = self._pipeline.answer(self._stages, context, k, user)
+        answer = self._pipeline.answer(self._stages, context, k, user, self._new)
         for stage in answer.stages:
             self._seconds(stage.slot, stage.seconds)
             if stage.problem:
@@ -97,7 +101,7 @@ class CascadeService:
         The stages of ``other`` that are not taken are closed, and the one that is replaced when nobody uses it any
         more.
         """
-        with self._swaps:
+        with self._changes:
             before = self._stages
             self._stages = before.swapped(slot, other)
         other.close(each for each in SLOTS if each != slot)
@@ -140,6 +144,25 @@ class CascadeService:
         moment = whole_number(values, "time", 0, 0, _LATEST_TIME)
         self._histories.add(user, self._catalogue.numbers(names), [moment] * len(names))
         return {"user": user, "added": len(names)}
+
+    def _add_item(self, values: Mapping[str, Any]) -> Any:
+        check_names(values, ("item", "like", "title"))
+        name, like = text(values, "item"), text(values, "like")
+        title = text(values, "title") if "title" in values else ""
+        (twin,) = self._catalogue.numbers([like])
+        with self._changes:
+            if twin >= self._new.trained:
+                raise RequestError(
+                    f"The item {like!r} of 'like' is new itself; name one that the stages were trained on."
+                )
+            known = self._catalogue.number(name)
+            if known is not None and known < self._new.trained:
+                raise RequestError(f"The stages know the item {name!r} from training; it needs no 'like'.")
+            if known is None and len(self._new) >= _MOST_NEW_ITEMS:
+                raise RequestError(f"There are {_MOST_NEW_ITEMS:,} new items already; train again.")
+            # The item gets its name before any list can hold it.
+            self._new = self._new.with_twin(self._catalogue.add(name, title), twin)
+        return {"item": name, "like": like, "new_items": len(self._new)}
 
     def _swap(self, values: Mapping[str, Any]) -> Any:
         check_names(values, ("stage", "cascade"))
