@@ -55,7 +55,7 @@ class RankInput:
     def first(self, events: int) -> Context:
         """The oldest events alone."""
         history = self.history
-        offsets = torch.tensor([0, events])
+        offsets = torch.tensor([0, events], device=history.offsets.device)
         return replace(history, items=history.items[:events], timestamps=history.timestamps[:events], offsets=offsets)
 
     def with_prefix(self, tokens: int) -> RankInput:
@@ -63,7 +63,6 @@ class RankInput:
         if tokens == self.prefix:
             return self
         kept = self.history.items.numel() - self.prefix + tokens
-        # `Context.last` of 0 events would keep a history that has none to begin with as it is, which is the same.
         return RankInput(self.history.last(kept), tokens, self.items)
 
 

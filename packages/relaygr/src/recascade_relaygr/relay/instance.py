@@ -27,8 +27,8 @@ from recascade_relaygr.relay.requests import Outcome, OwnerLoad, Path, PrefixKey
 from recascade_relaygr.relay.statistics import Statistics
 
 _MIB = 1 << 20
-_DELAY_SHARE = 0.99
-_DELAY_STEP = 2e-3
+_HIGH = 0.99
+_STEP = 2e-3
 
 
 class InstanceGoneError(RecascadeError):
@@ -47,6 +47,10 @@ class Instance:
         costs: predicted durations; observed ones correct them.
         config: of the relay.
         token_bytes: bytes that one token takes in the prefix cache.
+
+    Attributes:
+        delay: 99th percentile of the seconds that requests waited for a lane lately.
+        rank_cost: 99th percentile of the predicted seconds of ranking on a prefix lately.
     """
 
     def __init__(
@@ -74,7 +78,8 @@ class Instance:
         )
         if expander.enabled:
             self.cache.on_spent = self.fills.copy_to_host
-        self.delay = RunningQuantile(_DELAY_SHARE, _DELAY_STEP)
+        self.delay = RunningQuantile(_HIGH, _STEP)
+        self.rank_cost = RunningQuantile(_HIGH, _STEP)
         self._signalled: OrderedDict[str, tuple[float, Entry | None]] = OrderedDict()
         self._answered: OrderedDict[str, float] = OrderedDict()
         self._pending: dict[str, Pending] = {}
@@ -252,6 +257,7 @@ class Instance:
         request, pages, tokens = pending.request, entry.pages, entry.tokens
         self.cache.pin(entry)
         cost = self.costs.rank(request.sizes)
+        self.rank_cost.observe(cost)
 
         def choose() -> Work | None:
             if pending.over:
@@ -314,9 +320,7 @@ class Instance:
             self.fills.call_off(entry)
 
     def _headroom(self) -> float:
-        table = self.costs.rank_table
-        longest = table.seconds(table.lengths[-1], table.candidates[-1])
-        return self.config.rank_budget - longest - self.executor.rank_queue
+        return self.config.rank_budget - self.rank_cost.value - self.executor.rank_queue
 
     def _forget_old(self, now: float) -> None:
         oldest = now - self.config.tombstone_seconds
