@@ -1,4 +1,4 @@
-"""``recascade relaygr``: the cluster study."""
+"""``recascade relaygr``: the cluster study and the load generator."""
 
 from __future__ import annotations
 
@@ -39,3 +39,35 @@ def study(overrides: tuple[str, ...], output: Path) -> None:
             means = "  ".join(f"{figure.mean:.3g}" for figure in row)
             click.echo(f"  {series.label}: {means}")
     click.echo(f"the page: {output / PAGE}")
+
+
+@commands.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]…")
+@click.option("--url", default="", help="Of a service that serves RUN; without it, an engine in this process is asked.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON file for the figures.")
+def load(run: Path, overrides: tuple[str, ...], url: str, output: Path | None) -> None:
+    """Send requests of RUN's own users, at their own pace, and tell how long answers took and how they came about.
+
+    RUN is the folder of one run of 'recascade run relaygr'. Requests are an open loop: each is sent when it is due,
+    whatever became of those before. Settings are dotted keys with values: load.… (rate, bursts, think-times) and,
+    without --url, serve.… and relay.…
+
+    Example: recascade relaygr load runs/relaygr/0 load.rate=20 load.burst=3 --url http://127.0.0.1:8000
+    """
+    from recascade.files import write_json
+    from recascade.settings import parse_overrides
+    from recascade_relaygr.load.load import measure_load
+
+    figures = measure_load(run, parse_overrides(overrides), url)
+    if output is not None:
+        write_json(output, figures)
+    click.echo(
+        f"{figures['offered']:,} requests, {figures['answered']:,} answered, {figures['kept']:.1%} within the limit"
+    )
+    if figures["answered"]:
+        click.echo(f"P50 {figures['p50_ms']:.1f} ms   P99 {figures['p99_ms']:.1f} ms")
+        click.echo("   ".join(f"{path} {share:.1%}" for path, share in figures["paths"].items()))
+        click.echo(f"the generator itself was late by {figures['generator_late_p99_ms']:.1f} ms (P99)")
+    for failure, count in figures["failures"].items():
+        click.echo(f"{count:,} times {failure}")

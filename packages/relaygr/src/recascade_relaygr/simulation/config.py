@@ -13,7 +13,7 @@ class WorkloadConfig:
     """Open-loop traffic: requests come at their own pace, however long the answers take.
 
     Attributes:
-        rate: requests per second and instance; 50.
+        rate: requests per second and instance; 40.
         prefix_tokens: long-term events of a user with a long history; 2048.
         long_share: share of requests from such users; 1.
         short_tokens: long-term events of all others; 256.
@@ -32,7 +32,7 @@ class WorkloadConfig:
         slow_hop_ms: its 99th percentile; 4.
     """
 
-    rate: float = 50.0
+    rate: float = 40.0
     prefix_tokens: int = 2048
     long_share: float = 1.0
     short_tokens: int = 256

@@ -66,7 +66,15 @@ class Workload:
         return map(Visit, *(column[last].tolist() for column in columns))
 
 
-def draw_workload(config: WorkloadConfig, *, instances: int, seconds: float, history: float, seed: int) -> Workload:
+def draw_workload(
+    config: WorkloadConfig,
+    *,
+    instances: int,
+    seconds: float,
+    history: float,
+    seed: int,
+    gaps: Floats | None = None,
+) -> Workload:
     """Poisson arrivals, or bursts of them; users who come back do so after a log-normal gap.
 
     Each visit is followed by another one of the same user with probability ``reuse``, so that in the long run this
@@ -78,12 +86,13 @@ def draw_workload(config: WorkloadConfig, *, instances: int, seconds: float, his
         seconds: of virtual time.
         history: seconds before it of which visits are wanted.
         seed: of all draws.
+        gaps: float64 ``[G]``, seconds between visits to draw from, in place of the log-normal ones.
     """
     generator = np.random.default_rng(seed)
-    mean_gap = config.gap_seconds * math.exp(config.gap_sigma**2 / 2)
+    mean_gap = config.gap_seconds * math.exp(config.gap_sigma**2 / 2) if gaps is None else float(gaps.mean())
     start = -history - _MEMORY * mean_gap / (1 - config.reuse) * (config.reuse > 0)
     fresh_rate = config.rate * instances * (1 - config.reuse)
-    times, users = _visits(config, generator, fresh_rate, start, seconds)
+    times, users = _visits(config, generator, fresh_rate, start, seconds, gaps)
     times = _in_bursts(config, times)
     order = np.argsort(times, kind="stable")
     times, users = times[order], users[order]
@@ -106,7 +115,12 @@ def draw_workload(config: WorkloadConfig, *, instances: int, seconds: float, his
 
 
 def _visits(
-    config: WorkloadConfig, generator: np.random.Generator, fresh_rate: float, start: float, end: float
+    config: WorkloadConfig,
+    generator: np.random.Generator,
+    fresh_rate: float,
+    start: float,
+    end: float,
+    gaps: Floats | None,
 ) -> tuple[Floats, Integers]:
     """Times and users of all visits between start and end, generation by generation of returns."""
     count = int(generator.poisson(fresh_rate * (end - start)))
@@ -115,12 +129,19 @@ def _visits(
     all_times, all_users = [times], [users]
     while len(times):
         back = generator.random(len(times)) < config.reuse
-        gaps = config.gap_seconds * generator.lognormal(0.0, config.gap_sigma, int(back.sum()))
-        times, users = times[back] + gaps, users[back]
+        waits = _gaps(config, generator, int(back.sum()), gaps)
+        times, users = times[back] + waits, users[back]
         times, users = times[times < end], users[times < end]
         all_times.append(times)
         all_users.append(users)
     return np.concatenate(all_times), np.concatenate(all_users)
+
+
+def _gaps(config: WorkloadConfig, generator: np.random.Generator, count: int, gaps: Floats | None) -> Floats:
+    if gaps is not None:
+        return generator.choice(gaps, count)
+    drawn: Floats = config.gap_seconds * generator.lognormal(0.0, config.gap_sigma, count)
+    return drawn
 
 
 def _in_bursts(config: WorkloadConfig, times: Floats) -> Floats:

@@ -31,9 +31,9 @@ class StudyConfig:
         experiments: which ones; all.
         costs: a file of measured durations (``recascade relaygr profile``); nothing for the made-up accelerator.
         seeds: of requests and durations; 3.
-        warm_up_seconds: virtual seconds whose requests do not count; 10.
-        seconds: virtual seconds that count; 30.
-        precision: relative, of the largest load that is found; 0.04.
+        warm_up_seconds: virtual seconds whose requests do not count; 5.
+        seconds: virtual seconds that count; 20.
+        precision: relative, of the largest load that is found; 0.05.
         step_tokens: between lengths of histories that are tried; 64.
         total_ms: limit of the whole request; 135, the project's requirement. Ranking has
             ``relay.rank_budget_ms``.
@@ -45,9 +45,9 @@ class StudyConfig:
     experiments: list[str] = field(default_factory=lambda: list(EXPERIMENTS))
     costs: str = ""
     seeds: int = 3
-    warm_up_seconds: float = 10.0
-    seconds: float = 30.0
-    precision: float = 0.04
+    warm_up_seconds: float = 5.0
+    seconds: float = 20.0
+    precision: float = 0.05
     step_tokens: int = 64
     total_ms: float = 135.0
     share: float = 0.99

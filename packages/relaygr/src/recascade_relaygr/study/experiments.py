@@ -154,8 +154,8 @@ def experiments() -> dict[str, Experiment]:
                 "load",
                 "workload.long_share",
                 "share of requests with a long history",
-                (0.02, 0.1, 0.2, 0.5, 1.0),
-                (_FULL, Series("relay", "relay"), Series("relay, every prefix run early", "no-trigger")),
+                (0.1, 0.2, 0.5, 1.0),
+                (_FULL, Series("relay", "relay")),
                 {"workload.prefix_tokens": 2560},
             ),
             Experiment(
@@ -168,7 +168,7 @@ def experiments() -> dict[str, Experiment]:
                 "",
                 ("",),
                 tuple(Series(arm.description, name) for name, arm in ARMS.items()),
-                {"study.instances": 4, "study.seconds": 20.0},
+                {"study.instances": 4},
             ),
             Experiment(
                 "bursts",
@@ -192,12 +192,12 @@ def experiments() -> dict[str, Experiment]:
                 "instances",
                 (1, 4, 16, 32),
                 (_FULL, Series("relay", "relay"), Series("relay, signals and requests spread", "no-affinity")),
-                {"workload.rate": 60.0, "study.seconds": 20.0},
+                {"workload.rate": 60.0},
             ),
             Experiment(
                 "loss",
                 "Loss of instances",
-                "Eight instances with 40 requests per second each. At second 15 some crash; gateways hear of it half a "
+                "Eight instances under the workload's own rate. At second 15 some crash; gateways hear of it half a "
                 "second later. What they were asked is answered by others, in full.",
                 "timeline",
                 "",
@@ -208,7 +208,7 @@ def experiments() -> dict[str, Experiment]:
                     Series("relay, three of eight are lost", "relay", lost=3),
                     Series("full inference, one of eight is lost", "full", lost=1),
                 ),
-                {"workload.rate": 40.0, "study.instances": 8, "study.seconds": 25.0},
+                {"study.instances": 8, "study.seconds": 30.0},
             ),
             Experiment(
                 "faults",
