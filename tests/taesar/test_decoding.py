@@ -160,7 +160,7 @@ def test_all_targets_in_one_pass_are_each_target_alone() -> None:
         {domain: torch.randn(300, 6, generator=generator) for domain in (0, 2, 3)},
     )
     together = decoder.decode(states, 1)
-    decoder.places = 17
+    decoder.places, decoder.scored = 17, 5
     for domain, found in together.items():
         alone = decoder.decode(states._replace(targets={domain: states.targets[domain]}), 1)[domain]
         assert torch.equal(alone.columns, found.columns)

@@ -233,6 +233,17 @@ def test_missing_models_are_named(split: Split, tmp_path: Path) -> None:
         made(split, tmp_path, models=str(tmp_path / "nowhere"))
 
 
+def test_models_of_other_items_or_shapes_are_refused(
+    dataset: Dataset, split: Split, regenerated: tuple[Path, dict[str, Dataset]], tmp_path: Path
+) -> None:
+    models = str(regenerated[0] / "work/models")
+    fewer = remade(dataset, tmp_path / "log", keep=pl.col("item_id") != "tools-03")
+    with pytest.raises(ConfigurationError, match="know 36 items that are not the 35"):
+        made(fewer, tmp_path / "a", models=models)
+    with pytest.raises(ConfigurationError, match=r"other shapes than model.regenerator says"):
+        made(split, tmp_path / "b", models=models, regenerator__dimension=8)
+
+
 def test_an_unknown_domain_has_a_nearest_one(split: Split, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"'book'.*Did you mean 'books'"):
         made(split, tmp_path, ("book",))

@@ -16,11 +16,11 @@ from recascade_taesar.blocks import DomainBlocks
 from recascade_taesar.config import DecodingConfig
 from recascade_taesar.scores import Divergence, confidence, divergence, implausible
 
-# Logits of one model that are worked on at a time: three such tables fit a second-level cache of 1 MB on a CPU, but
-# below 32 places matrix products slow down. Our choice, measured.
+# Logits of one model that are scored at a time: on a CPU, tables of that many fit its second-level cache. Fewer places
+# than that at once would slow the matrix products down, so they run ahead. Our choice, measured.
 _ELEMENTS_CPU = 1 << 17
 _ELEMENTS_GPU = 1 << 26
-_LEAST_PLACES = 32
+_LEAST_PLACES = 64
 
 
 class Replacements(NamedTuple):
@@ -56,7 +56,8 @@ class ContrastiveDecoder:
         self.blocks = blocks
         self.config = config
         elements = _ELEMENTS_CPU if mixed.device.type == "cpu" else _ELEMENTS_GPU
-        self.places = max(_LEAST_PLACES, elements // len(mixed))
+        self.scored = max(1, elements // len(mixed))
+        self.places = max(_LEAST_PLACES, self.scored)
 
     @torch.inference_mode()
     def decode(self, states: PlaceStates, source: int) -> dict[int, Replacements]:
@@ -67,19 +68,28 @@ class ContrastiveDecoder:
             source: a domain that is none of the targets.
         """
         found: dict[int, list[Replacements]] = {domain: [] for domain in states.targets}
-        for part in self._parts(len(states.mixed)):
+        for part in _parts(len(states.mixed), self.places):
             mixed = states.mixed[part] @ self.mixed.t()
             other = states.source[part] @ self.experts[source].t()
-            penalty = None if self.config.scores == "local" else source_penalty(mixed, other, self.config)
-            for domain, target_states in states.targets.items():
-                target = target_states[part] @ self.experts[domain].t()
-                block = self.blocks.block(domain)
-                found[domain].append(replacements(target, mixed, other, penalty, block, self.config))
+            logits = {domain: target[part] @ self.experts[domain].t() for domain, target in states.targets.items()}
+            for rows in _parts(len(mixed), self.scored):
+                self._score(
+                    mixed[rows], other[rows], {domain: target[rows] for domain, target in logits.items()}, found
+                )
         return {domain: Replacements(*map(torch.cat, zip(*parts, strict=True))) for domain, parts in found.items()}
 
-    def _parts(self, count: int) -> Iterator[slice]:
-        # At least one part, so that no places give empty results of the right types.
-        return (slice(start, start + self.places) for start in range(0, max(count, 1), self.places))
+    def _score(
+        self, mixed: Tensor, source: Tensor, targets: dict[int, Tensor], found: dict[int, list[Replacements]]
+    ) -> None:
+        penalty = None if self.config.scores == "local" else source_penalty(mixed, source, self.config)
+        for domain, target in targets.items():
+            block = self.blocks.block(domain)
+            found[domain].append(replacements(target, mixed, source, penalty, block, self.config))
+
+
+def _parts(count: int, size: int) -> Iterator[slice]:
+    # At least one part, so that no places give empty results of the right types.
+    return (slice(start, min(start + size, count)) for start in range(0, max(count, 1), size))
 
 
 def replacements(

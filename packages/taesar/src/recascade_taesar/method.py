@@ -42,7 +42,7 @@ METHOD = Method(
     fit="recascade_taesar.fit:fit",
     commands="recascade_taesar.commands:commands",
     variants=VARIANTS,
-    baselines=("popularity", "transition", "sasrec"),
+    baselines=("popularity", "transition", "sasrec", "cross-domain-sasrec"),
     axes={
         "training_data": ("regenerated", "target", "mixed", "random-successor", "shifted"),
         "output": ("union", "replace"),

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_model
 
 from recascade.data.encoded import EncodedSplit
+from recascade.data.fingerprint import TableDigest
 from recascade.data.next_item import NextItemData, Windows
 from recascade.errors import ConfigurationError
 from recascade.files import read_json, write_json
@@ -49,8 +50,12 @@ def train_models(
 
     Returns:
         The models in evaluation mode.
+
+    Raises:
+        ConfigurationError: the models that are there already have other shapes, or know other items.
     """
     assert data.item_domains is not None
+    _claim_items(data, directory)
     torch.manual_seed(seed)
     mixed = PostNormSASRec(
         len(data.items), config.dimension, config.blocks, config.heads, config.max_length, config.dropout
@@ -82,6 +87,21 @@ def train_models(
             _train(AdaptationModule(expert, own, members, settings), batches, directory / f"expert-{domain}")
         experts.append(expert.eval())
     return RegenerationModels(mixed.eval(), experts)
+
+
+def _claim_items(data: EncodedSplit, directory: Path) -> None:
+    """Write down which items the models know, in which order, or refuse models of others."""
+    known = TableDigest()
+    known.update(data.items.ids.to_frame())
+    digest, path = known.digest().hex(), directory / "items.json"
+    if not path.is_file():
+        directory.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"count": len(data.items), "sha256": digest})
+    elif (theirs := read_json(path))["sha256"] != digest:
+        raise ConfigurationError(
+            f"The models in {directory} know {theirs['count']:,} items that are not the {len(data.items):,} of this "
+            "split; use the split that they were trained on, or train new ones."
+        )
 
 
 def models_folder(named: str, workplace: Path, seed: int) -> Path:
@@ -125,7 +145,13 @@ def _settings(trainer: TrainerConfig, config: RegeneratorConfig, epochs: int, pa
 def _train(module: NextItemModule, batches: NextItemData, directory: Path) -> None:
     """Train ``module.model``, go on with it, or read it where it is finished."""
     if (directory / _FINISHED).is_file():
-        load_model(module.model, str(directory / WEIGHTS))
+        try:
+            load_model(module.model, str(directory / WEIGHTS))
+        except RuntimeError as error:
+            raise ConfigurationError(
+                f"The models in {directory.parent} have other shapes than model.regenerator says; set the values that "
+                "they were trained with."
+            ) from error
         return
     directory.mkdir(parents=True, exist_ok=True)
     result = fit(module, batches, module.trainer_config, directory, batches.seed)

@@ -132,6 +132,17 @@ CL4SREC = Method(
     source="Xie et al., ICDE 2022, arXiv 2010.14395",
 )
 
+CROSS_DOMAIN_SASREC = Method(
+    name="cross-domain-sasrec",
+    stage="retrieval",
+    summary="one encoder over the mixed and the own-domain history",
+    config=config.CrossDomainSASRecConfig,
+    fit="recascade.baselines.neural:fit_cross_domain_sasrec",
+    baselines=(*_FLOORS, "sasrec"),
+    axes={"dimension": (32, 64, 128), "rank": (8, 16, 32), "max_length": (50, 100)},
+    source="after ABXI: Bian et al., WWW 2025, arXiv 2501.15118",
+)
+
 HSTU = Method(
     name="hstu",
     stage="retrieval",

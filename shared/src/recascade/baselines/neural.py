@@ -11,8 +11,10 @@ from torch import nn
 from recascade.baselines import config
 from recascade.contracts.method import FIT_FILE, Experiment
 from recascade.data.next_item import NextItemData, Windows
+from recascade.errors import ConfigurationError
 from recascade.files import write_json
 from recascade.models.cl4srec import CL4SRec
+from recascade.models.cross_domain_sasrec import CrossDomainSASRec
 from recascade.models.dssm import DSSM
 from recascade.models.gru4rec import GRU4Rec
 from recascade.models.hstu import HSTU, Output
@@ -23,6 +25,7 @@ from recascade.nn.hstu import Normaliser
 from recascade.nn.transformer import LayerOrder
 from recascade.training.cl4srec import CL4SRecModule
 from recascade.training.config import LossConfig
+from recascade.training.domain_next_item import DomainNextItemModule
 from recascade.training.fit import fit
 from recascade.training.next_item import NextItemModule
 
@@ -71,6 +74,32 @@ def fit_cl4srec(experiment: Experiment) -> InnerProductRetriever:
         contrast=settings.contrast,
         exclude_seen=experiment.exclude_seen,
     )
+    return _train(module, settings.windows, experiment)
+
+
+def fit_cross_domain_sasrec(experiment: Experiment) -> InnerProductRetriever:
+    """Train the cross-domain SASRec for the split's target domain.
+
+    Raises:
+        ConfigurationError: the split has no target domain.
+    """
+    settings: config.CrossDomainSASRecConfig = experiment.config
+    data = experiment.data
+    if data.rankable is None:
+        raise ConfigurationError("cross-domain-sasrec needs a target domain; set split.target_domain=NAME.")
+    torch.manual_seed(experiment.seed)
+    members = torch.from_numpy(data.rankable)
+    model = CrossDomainSASRec(
+        len(data.items),
+        members,
+        settings.rank,
+        dimension=settings.dimension,
+        blocks=settings.blocks,
+        heads=settings.heads,
+        max_length=settings.max_length,
+        dropout=settings.dropout,
+    )
+    module = DomainNextItemModule(model, data, members, experiment.trainer, exclude_seen=experiment.exclude_seen)
     return _train(module, settings.windows, experiment)
 
 
