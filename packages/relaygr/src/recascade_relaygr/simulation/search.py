@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 from recascade_relaygr.simulation.answers import Answers, Objective, Summary, summarise
 from recascade_relaygr.simulation.config import WorkloadConfig
@@ -105,21 +106,23 @@ def most_load(
         precision: relative; the search ends when it is reached.
     """
 
+    @cache
     def keeps(rate: float) -> bool:
         trial = try_setting(setting, replace(workload, rate=rate), objective, timing, seed, give_up=True)
         return trial.keeps(objective)
 
-    low = high = workload.rate
-    if keeps(low):
-        while high < _MOST_RATE and keeps(2 * high):
-            high *= 2
-        low, high = high, 2 * high
+    low = workload.rate
+    # A relay may miss its objective by a hair where requests are only just not at risk, and keep it under more load.
+    if keeps(low) or keeps(2 * low):
+        while low < _MOST_RATE and keeps(2 * low):
+            low *= 2
     else:
-        while low > _LEAST_RATE and not keeps(low / 2):
+        low /= 2
+        while not keeps(low):
+            if low < _LEAST_RATE:
+                return 0.0
             low /= 2
-        low, high = low / 2, low
-        if low < _LEAST_RATE:
-            return 0.0
+    high = 2 * low
     while high / low > 1 + precision:
         middle = (low * high) ** 0.5
         low, high = (middle, high) if keeps(middle) else (low, middle)
