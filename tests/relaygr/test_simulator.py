@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -156,7 +157,7 @@ class TestSimulation:
         ],
     )
     def test_more_memory_is_no_worse(
-        self, less: dict[str, float], more: dict[str, float], workload: dict[str, float]
+        self, less: dict[str, float], more: dict[str, float], workload: dict[str, Any]
     ) -> None:
         traffic = replace(WorkloadConfig(rate=60, prefix_tokens=3072), **workload)
         kept = [attempt(reference(memory=memory), traffic).summary for memory in (less, more)]

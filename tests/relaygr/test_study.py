@@ -26,6 +26,7 @@ QUICK: dict[str, Any] = {
     "study.seconds": 2.0,
     "study.instances": 1,
     "workload.gap_seconds": 2.0,
+    "workload.rate": 4.0,
 }
 
 
