@@ -144,7 +144,7 @@ def test_live_requests_may_be_short_or_of_strangers() -> None:
         timestamps=torch.empty(0, dtype=torch.int64),
         offsets=torch.tensor([0, 0, 0]),
     )
-    items, scores = torch.tensor([[4, -1], [9_999, 2]]), torch.tensor([[1.0, -torch.inf], [0.5, 0.2]])
+    items, scores = torch.tensor([[4, 6], [9_999, 2]]), torch.tensor([[1.0, -torch.inf], [0.5, 0.2]])
     batch = lists.inputs.batch(context, items, scores, torch.full((2, 2, 2), torch.nan))
     assert batch.candidate_mask.tolist() == [[True, False], [True, True]]
     assert batch.candidate_items.tolist() == [[4, -1], [-1, 2]]

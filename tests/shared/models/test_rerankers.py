@@ -83,6 +83,17 @@ def test_scores_do_not_depend_on_padding_or_on_the_other_lists(name: str) -> Non
         torch.testing.assert_close(scores[row, :width], model.scores(alone)[0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", list(GENERATORS))
+def test_the_distribution_over_slots_does_not_depend_on_padding(name: str) -> None:
+    model, lists = reranker(name).model.eval(), batch()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)  # At first a state says little of what it has read.
+    places = InitialOrder().rerank(lists, 8)
+    shares = [model.slot_log_shares(of, places).exp()[places >= 0] for of in (lists, with_garbage(lists))]
+    torch.testing.assert_close(*shares, rtol=1e-4, atol=1e-5)
+
+
 @EVERY
 def test_padding_never_outranks_a_candidate_however_bad(name: str) -> None:
     # LibRerank's padding has score 0, DLCM's there the list's minimum: both can stand above real candidates.

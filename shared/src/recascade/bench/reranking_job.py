@@ -24,6 +24,9 @@ from recascade.serving.latency import Latency, measure_calls
 LATENCY_LISTS = 200
 """Single lists whose latency is measured, drawn from the test lists."""
 
+_FIT_FACTS = ("epochs", "best_epoch", "parameters", "targets_per_second")
+_SPENT = ("fit_seconds", "fit_cpu_seconds", "evaluation_seconds", "evaluation_cpu_seconds")
+
 
 @dataclass(frozen=True)
 class _Round:
@@ -58,10 +61,8 @@ def measure_reranking(config: RunConfig, method: Method, prepared: PreparedLists
         "metrics": {"validation": _means(rounds, "validation"), "test": _means(rounds, "test")},
         "groups": group_means(per_list, names),
         "cost": {
-            **{name: _single([cost.get(name) for cost in costs]) for name in ("epochs", "best_epoch", "parameters")},
-            **{name: _mean([cost.get(name) for cost in costs]) for name in ("targets_per_second",)},
-            **{name: sum(cost[name] for cost in costs) for name in ("fit_seconds", "fit_cpu_seconds")},
-            **{name: sum(cost[name] for cost in costs) for name in ("evaluation_seconds", "evaluation_cpu_seconds")},
+            **{name: _single([cost.get(name) for cost in costs]) for name in _FIT_FACTS},
+            **{name: sum(cost[name] for cost in costs) for name in _SPENT},
             "gpu_seconds": sum(cost["fit_seconds"] for cost in costs) if rounds[0].device.startswith("cuda") else None,
             "latency_ms": {
                 "p50": _mean([each.latency.p50 for each in rounds]),
