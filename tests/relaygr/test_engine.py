@@ -13,7 +13,8 @@ from torch import Tensor
 
 from recascade.contracts.context import Context
 from recascade.errors import ConfigurationError, DataError
-from recascade_relaygr.engine.engine import Answer, RelayEngine
+from recascade_relaygr.engine.engine import RelayEngine
+from recascade_relaygr.engine.front import Answer
 from recascade_relaygr.engine.host import EngineHost
 from recascade_relaygr.engine.memory import PrefixMemory, runs
 from recascade_relaygr.engine.profile import measure_costs

@@ -230,9 +230,10 @@ def test_a_busy_owner_passes_a_signal_on() -> None:
     assert router.signal_owner("user", "1", lambda member: 9.0) == owner
 
 
-def test_a_router_needs_an_instance() -> None:
-    with pytest.raises(ConfigurationError, match="at least one instance"):
-        Router([], RouterConfig())
+def test_a_router_without_instances_names_nobody() -> None:
+    router = Router([], RouterConfig())
+    assert router.signal_owner("user", "1", lambda member: 0.0) == ""
+    assert router.rank_owner(None, "user", "1") == ("", True)
 
 
 def test_a_gateway_learns_the_slack_from_its_tickets() -> None:

@@ -22,6 +22,7 @@ METHOD = Method(
     config=RelayGRConfig,
     fit="recascade_relaygr.fit:fit",
     serve="recascade_relaygr.serve:serve",
+    commands="recascade_relaygr.commands:commands",
     live="recascade_relaygr.live_ranker:LiveRanker",
     variants=VARIANTS,
     baselines=("popularity", "personal-frequency", "hstu", "sasrec"),

@@ -14,9 +14,10 @@ from recascade.serving.metrics import Metrics
 from recascade.serving.one_thread import compute_on_one_thread
 from recascade.settings import compose_sections
 from recascade_relaygr.engine.engine import RelayEngine
+from recascade_relaygr.engine.front import Engine
 from recascade_relaygr.engine.host import EngineHost
 from recascade_relaygr.relay.config import RelayConfig
-from recascade_relaygr.run_folder import read_run
+from recascade_relaygr.run_folder import ServedRun, read_run
 from recascade_relaygr.serve_config import ServeConfig
 from recascade_relaygr.service import RelayService
 
@@ -35,23 +36,33 @@ def serve(directory: Path, options: Mapping[str, Any]) -> Starlette:
         DataError: the folder holds no finished run.
         ConfigurationError: an unknown option, or a value that cannot work.
         PrefixUnsafeError: the stored states are too imprecise for the tolerance.
+        MissingDependencyError: ``serve.engine=ray`` without Ray.
     """
     sections = compose_sections({"serve": ServeConfig, "relay": RelayConfig}, options)
     config: ServeConfig = sections["serve"]
     compute_on_one_thread()
     run = read_run(directory)
-    engine = partial(
-        RelayEngine,
-        run.model.to(config.device),
-        len(run.items),
-        sections["relay"],
-        version=run.version,
-        instances=config.instances,
-        device=config.device,
-        state_dtype=getattr(torch, config.precision),
-        tolerance=config.tolerance or None,
-    )
-    service = RelayService(run, EngineHost(engine), config)
+    service = RelayService(run, _host(directory, run, config, sections["relay"]), config)
     metrics = Metrics()
     service.follow(metrics)
     return application(service.routes(), metrics, health=service.health, threads=config.threads, close=service.close)
+
+
+def _host(directory: Path, run: ServedRun, config: ServeConfig, relay: RelayConfig) -> EngineHost[Engine]:
+    if config.engine == "ray":
+        from recascade_relaygr.cluster.ray_engine import RayEngine
+
+        return EngineHost(partial(RayEngine, directory, config, relay))
+    return EngineHost(
+        partial(
+            RelayEngine,
+            run.model.to(config.device),
+            len(run.items),
+            relay,
+            version=run.version,
+            instances=config.instances,
+            device=config.device,
+            state_dtype=getattr(torch, config.precision),
+            tolerance=config.tolerance or None,
+        )
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,11 +14,17 @@ from recascade.contracts.context import Context
 from recascade.serving.http import Route
 from recascade.serving.metrics import Metrics
 from recascade.serving.parameters import RequestError, check_names, text, texts, whole_number
+from recascade_relaygr.engine.front import Engine
 from recascade_relaygr.engine.host import EngineHost
 from recascade_relaygr.relay.requests import PATHS, Ticket
 from recascade_relaygr.run_folder import ServedRun, request_of
 from recascade_relaygr.serve_config import ServeConfig
 
+_FOLLOWED: tuple[tuple[Literal["counter", "gauge"], str, str], ...] = (
+    ("gauge", "prefix_bytes", "Reserved bytes of the prefix caches."),
+    ("gauge", "copy_bytes", "Bytes of copies in host memory."),
+    ("counter", "fill_seconds", "Seconds of lane time for prefixes."),
+)
 _USUAL_CANDIDATES = 100
 _MOST_EVENTS = 65_536
 _LATEST_TIME = 1 << 40
@@ -33,7 +39,7 @@ class RelayService:
         config: bounds of what may be asked.
     """
 
-    def __init__(self, run: ServedRun, host: EngineHost, config: ServeConfig) -> None:
+    def __init__(self, run: ServedRun, host: EngineHost[Engine], config: ServeConfig) -> None:
         self.run = run
         self.host = host
         self.config = config
@@ -61,34 +67,18 @@ class RelayService:
 
     def follow(self, metrics: Metrics) -> None:
         """Publish answers by path, the bytes of prefixes and of copies, and the time that fills take."""
-        statistics = [each.statistics for each in self.host.engine.instances.values()]
-        caches = [each.cache for each in self.host.engine.instances.values()]
-        executors = [each.executor for each in self.host.engine.instances.values()]
-        expanders = [each.expander for each in self.host.engine.instances.values()]
         for path in PATHS:
 
             def answers(path: str = path) -> float:
-                return sum(each.paths[path] for each in statistics)
+                return float(self._all()["paths"].get(path, 0))
 
             metrics.follow("counter", f"recascade_relay_answers_{path}", f"Answers by path: {path}.", answers)
-        metrics.follow(
-            "gauge",
-            "recascade_relay_prefix_bytes",
-            "Reserved bytes of the prefix caches.",
-            lambda: sum(each.reserved_bytes for each in caches),
-        )
-        metrics.follow(
-            "gauge",
-            "recascade_relay_copy_bytes",
-            "Bytes of copies in host memory.",
-            lambda: sum(each.bytes for each in expanders),
-        )
-        metrics.follow(
-            "counter",
-            "recascade_relay_fill_seconds",
-            "Seconds of lane time for prefixes.",
-            lambda: sum(each.fill_seconds for each in executors),
-        )
+        for kind, name, description in _FOLLOWED:
+
+            def read(name: str = name) -> float:
+                return float(self._all()[name])
+
+            metrics.follow(kind, f"recascade_relay_{name}", description, read)
 
     def close(self) -> None:
         """Stop the engine."""
@@ -125,6 +115,9 @@ class RelayService:
 
     def _stats(self, values: Mapping[str, Any]) -> Any:
         check_names(values, ())
+        return self._all()
+
+    def _all(self) -> dict[str, Any]:
         return self.host.call(self.host.engine.stats)
 
     def _ticket(self, values: Mapping[str, Any], user: str) -> Ticket | None:

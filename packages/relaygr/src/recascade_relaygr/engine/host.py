@@ -6,26 +6,27 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-from recascade_relaygr.engine.engine import RelayEngine
+from recascade_relaygr.engine.front import Engine
 
 Result = TypeVar("Result")
+EngineType = TypeVar("EngineType", bound=Engine)
 
 
-class EngineHost:
+class EngineHost(Generic[EngineType]):
     """Makes an engine and keeps its loop running until ``close``.
 
     Args:
         make: makes the engine; called on the loop's thread, and its errors are raised here.
     """
 
-    def __init__(self, make: Callable[[], RelayEngine]) -> None:
+    def __init__(self, make: Callable[[], EngineType]) -> None:
         self.loop = asyncio.new_event_loop()
         self._thread = Thread(target=self.loop.run_forever, name="relay", daemon=True)
         self._thread.start()
 
-        async def begin() -> RelayEngine:
+        async def begin() -> EngineType:
             return make()
 
         try:

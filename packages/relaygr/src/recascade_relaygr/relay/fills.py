@@ -96,10 +96,10 @@ class Fills:
     def call_off(self, entry: Entry) -> None:
         """Give up an entry whose fill has not begun."""
         fill: Fill = entry.fill
-        if fill.task is not None:
-            self.executor.withdraw(fill.task)
         self.cache.kill(entry)
-        self.statistics.fills[f"{_kind(fill)}-cancelled"] += 1
+        # One that waits among the rankings is dropped when its turn comes.
+        if fill.task is not None and self.executor.withdraw(fill.task):
+            self._fail(fill, "cancelled")
 
     def copy_to_host(self, entry: Entry) -> None:
         """Copy a spent entry to host memory when the device has time, unless it is there."""
@@ -133,7 +133,7 @@ class Fills:
         def choose() -> Work | None:
             fill.task = None
             if entry.state in (State.DEAD, State.FREED):
-                self._fail(fill)
+                self._fail(fill, "cancelled")
                 return None
             if not fill.begun:
                 self.cache.begin_fill(entry)
@@ -147,7 +147,7 @@ class Fills:
             if error is not None or entry.state is State.DEAD:
                 if fill.copy is not None and error is not None:
                     self.expander.drop(entry.key)
-                self._fail(fill)
+                self._fail(fill, "cancelled" if error is None else "failed")
                 return
             fill.tokens = end
             if end < entry.tokens:
@@ -171,8 +171,8 @@ class Fills:
             ready()
         self.cache.end_fill(entry)
 
-    def _fail(self, fill: Fill) -> None:
-        self.statistics.fills[f"{_kind(fill)}-failed"] += 1
+    def _fail(self, fill: Fill, end: str) -> None:
+        self.statistics.fills[f"{_kind(fill)}-{end}"] += 1
         entry = fill.entry
         self.cache.kill(entry)
         if fill.begun:

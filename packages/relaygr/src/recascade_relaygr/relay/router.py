@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import islice
 
-from recascade.errors import ConfigurationError
 from recascade_relaygr.relay.config import RouterConfig
 from recascade_relaygr.relay.requests import Ticket
 from recascade_relaygr.relay.ring import HashRing
@@ -18,22 +17,17 @@ class Router:
     """The ring of the instances that are up, and its history number.
 
     Args:
-        members: names of the instances.
+        members: names of the instances; more may come.
         config: of the router.
 
     Attributes:
         epoch: grows by one whenever an instance comes or goes.
-
-    Raises:
-        ConfigurationError: there is no instance.
     """
 
     def __init__(self, members: Iterable[str], config: RouterConfig) -> None:
         self.config = config
         self.epoch = 0
         self.ring = HashRing(members, config.virtual_nodes)
-        if not self.ring.members:
-            raise ConfigurationError("A router needs at least one instance.")
 
     @property
     def members(self) -> tuple[str, ...]:
