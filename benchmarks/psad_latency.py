@@ -4,7 +4,7 @@ CPU time of one thread, medians and 95th and 99th percentiles; untrained weights
 to end is from a batch of indices and features to the order: embeddings, User Profile Network, network, sort.
 
     python benchmarks/psad_latency.py
-    python benchmarks/psad_latency.py --candidates 30 --batches 1 64 --dimension 64 --blocks-deep 2
+    python benchmarks/psad_latency.py --candidates 30 --batches 1 64 --blocks-deep 1
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--history", type=int, default=30)
     parser.add_argument("--dimension", type=int, default=64)
-    parser.add_argument("--blocks-deep", type=int, default=1, help="transformer blocks of encoder and decoder each")
+    parser.add_argument("--blocks-deep", type=int, default=2, help="transformer blocks of encoder and decoder each")
     parser.add_argument("--context", choices=("none", "pool", "attention", "transformer"), default="attention")
     parser.add_argument("--repetitions", type=int, default=200)
     arguments = parser.parse_args()

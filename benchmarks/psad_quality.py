@@ -38,8 +38,8 @@ ARMS = (
 )
 # How lists come about: what is held out makes them, and an earlier stage that was trained on the rest.
 LOGS: dict[str, dict[str, Any]] = {
-    "ml-1m": {"split.protocol": "temporal", "lists.most_lists": 4000},
-    "completejourney": {"split.protocol": "temporal", "split.ties": "group", "lists.most_lists": 4000},
+    "ml-1m": {"lists.most_lists": 4000},
+    "completejourney": {"split.ties": "group", "lists.most_lists": 4000},
     "webis-ltr": {},
     "mq2007": {},
 }

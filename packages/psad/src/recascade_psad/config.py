@@ -111,7 +111,7 @@ class DistillationConfig:
             the first slot), ``rank`` (a distribution over places), ``listmle`` (its list as the truth) or ``pairwise``
             (its order of each pair).
         weight: λ; 0.5. 0 trains both side by side.
-        warm_up: epochs over which the weight rises linearly from 0; 6.
+        warm_up: epochs over which the weight rises linearly from 0; 3.
         temperature: τ of the teacher's logits; 1.
         student_temperature: τ of the student's scores; 1.
         source: the teacher's distributions along its own answer (``free``) or along the prefix it is trained on
@@ -121,7 +121,7 @@ class DistillationConfig:
 
     target: str = "plackett-luce"
     weight: float = 0.5
-    warm_up: int = 6
+    warm_up: int = 3
     temperature: float = 1.0
     student_temperature: float = 1.0
     source: str = "free"
@@ -155,7 +155,8 @@ class PSADConfig:
         dimension: width d of the streams; 64, as the baselines.
         heads: attention heads; 2.
         hidden: inner width of the transformers' position-wise parts; 128.
-        embedding: width of each categorical field's vectors; 16.
+        embedding: width of each categorical field's vectors; 16, as LibRerank.
+        item_identity: give each item a vector of its own beside its fields.
         dropout: rate in transformers and the student's perceptron; 0.1.
         slots: m, places to fill in training; 0 for as many as there are candidates.
         profile: the User Profile Network.
@@ -171,6 +172,7 @@ class PSADConfig:
     heads: int = 2
     hidden: int = 128
     embedding: int = 16
+    item_identity: bool = True
     dropout: float = 0.1
     slots: int = 0
     profile: UserProfileConfig = field(default_factory=UserProfileConfig)

@@ -140,16 +140,18 @@ def _write_onnx(program: ExportedProgram, schema: RerankingSchema, path: Path) -
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Leave out the exporter's remarks on packages that nobody asked for."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Leave out the exporter's remarks on packages and foldings that nobody asked for."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _example(schema: RerankingSchema) -> RerankingBatch:

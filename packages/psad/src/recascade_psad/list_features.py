@@ -16,12 +16,13 @@ class ListFeatures(nn.Module):
         schema: which tables there are, and how large.
         dimension: width d of the vectors of candidates and events.
         embedding: width of each categorical field's vectors.
+        item_identity: give each item a vector of its own beside its fields.
     """
 
-    def __init__(self, schema: RerankingSchema, dimension: int, embedding: int) -> None:
+    def __init__(self, schema: RerankingSchema, dimension: int, embedding: int, *, item_identity: bool) -> None:
         super().__init__()
         # Identity is a field like any other, whose code 0 is the unknown item.
-        self.reads_identity = schema.item_count > 0
+        self.reads_identity = item_identity and schema.item_count > 0
         identity = (schema.item_count + 1,) if self.reads_identity else ()
         self.fields = _embedding((*identity, *schema.field_sizes), embedding)
         self.user_fields = _embedding(schema.profile_sizes, embedding)

@@ -52,6 +52,7 @@ METHOD = Method(
         "distillation.weight": (0.0, 0.25, 0.5, 1.0),
         "distillation.warm_up": (0, 3, 6),
         "shared": (True, False),
+        "item_identity": (True, False),
         "student.context": ("none", "pool", "attention", "transformer"),
     },
     source="Cheng et al., 2026, arXiv 2603.07107 v1 (abstract and summaries; a reconstruction)",

@@ -50,7 +50,7 @@ class UserProfileNetwork(nn.Module):
         super().__init__()
         self.parts = config.profile
         width = config.dimension
-        self.features = ListFeatures(schema, width, config.embedding)
+        self.features = ListFeatures(schema, width, config.embedding, item_identity=config.item_identity)
         self.ages = nn.Embedding(AGES, width)
         nn.init.normal_(self.ages.weight, std=width**-0.5)
         self.history_blocks = nn.ModuleList(
