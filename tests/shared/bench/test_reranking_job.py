@@ -15,6 +15,9 @@ from recascade.bench.runner import LocalRunner
 from recascade.bench.store import CONFIG_FILE, Run, find_runs
 from recascade.bench.suite import configs_of, read_suite
 from recascade.bench.sweep import compute, lay_out
+from recascade.data.encode import encode
+from recascade.data.sources import resolve
+from recascade.data.split import cached_split
 from recascade.errors import ConfigurationError, DataError
 
 # The generated log's users live one after the other, so nobody has events before and after one moment.
@@ -121,6 +124,45 @@ def test_lists_are_made_once_by_an_earlier_stage_that_trained_before(log: Path, 
     assert made and made == {path: path.stat().st_mtime_ns for path in (home / "lists").rglob("*.*")}
     assert np.array_equal(first.rounds["all"].scores, second.rounds["all"].scores)
     assert first.ground == second.ground
+
+
+SPY = """
+from dataclasses import dataclass
+
+import numpy as np
+
+from recascade.contracts.method import Method
+
+
+@dataclass
+class Config:
+    pass
+
+
+def fit(experiment):
+    from recascade.models.popularity import Popularity
+
+    data = experiment.data
+    np.save({path!r}, np.stack([data.train_ends[data.validation.users], data.validation.history_ends]))
+    return Popularity.fit(data)
+
+
+METHOD = Method(name="spy", stage="retrieval", summary="", config=Config, fit="spy_method:fit")
+"""
+
+
+def test_an_earlier_stage_that_trains_chooses_its_weights_inside_its_own_part(log: Path, home: Path, install) -> None:
+    seen = home / "seen.npy"
+    home.mkdir()
+    install("spy_method", SPY.replace("{path!r}", repr(str(seen))), "spy = spy_method:METHOD")
+    config = configs_of("initial-order", str(log), "default", 1, SMALL | {"lists.initial": "spy"})[0]
+    lists = prepared_lists(config).rounds["all"]
+    trained, asked = np.load(seen)
+    whole = encode(cached_split(resolve(str(log)), config.split))
+    # Its validation targets stand where its training ends, one event before the whole training part does.
+    assert np.array_equal(trained, asked)
+    assert set(trained + 1) <= set(whole.train_ends)
+    assert len(trained) == (whole.train_lengths > 1).sum() and len(lists)
 
 
 def test_what_cannot_be_run_is_said_before_anything_is_computed(log: Path, home: Path, tmp_path: Path) -> None:
