@@ -6,18 +6,21 @@ import asyncio
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
+from http_service import answering
 from relaygr_runs import fitted, prepare
 
 from recascade.errors import RecascadeError
-from recascade.settings import compose_sections
+from recascade.settings import compose_sections, flatten
 from recascade_relaygr.engine.host import EngineHost
 from recascade_relaygr.relay.config import RelayConfig
 from recascade_relaygr.relay.requests import Ticket
 from recascade_relaygr.run_folder import ServedRun, read_run
+from recascade_relaygr.serve import serve
 from recascade_relaygr.serve_config import ServeConfig
 
 # Ray's own modules warn of themselves.
@@ -58,15 +61,15 @@ def run(folder: Path) -> ServedRun:
 
 
 @pytest.fixture(scope="module")
-def host(folder: Path) -> Iterator[EngineHost]:
-    host = EngineHost(lambda: RayEngine(folder, ServeConfig(instances=2), RELAY))  # type: ignore[arg-type,return-value]
+def host(folder: Path) -> Iterator[EngineHost[RayEngine]]:
+    host = EngineHost(lambda: RayEngine(folder, ServeConfig(instances=2), RELAY))
     yield host
     host.close()
 
 
 @pytest.fixture
-def engine(host: EngineHost) -> RayEngine:
-    return host.engine  # type: ignore[return-value]
+def engine(host: EngineHost[RayEngine]) -> RayEngine:
+    return host.engine
 
 
 def long_users(run: ServedRun) -> list[str]:
@@ -82,7 +85,9 @@ async def relayed(engine: RayEngine, run: ServedRun, user: str, slack: float) ->
     return ticket, answer.path, float((answer.scores - expected).abs().max())
 
 
-def test_prefixes_are_run_ahead_where_their_requests_come(host: EngineHost, engine: RayEngine, run: ServedRun) -> None:
+def test_prefixes_are_run_ahead_where_their_requests_come(
+    host: EngineHost[RayEngine], engine: RayEngine, run: ServedRun
+) -> None:
     answers = [host.wait(relayed(engine, run, user, 0.1)) for user in long_users(run)]
     assert all(ticket.admitted for ticket, _, _ in answers)
     assert {ticket.owner for ticket, _, _ in answers} == set(engine.router.members)
@@ -90,7 +95,9 @@ def test_prefixes_are_run_ahead_where_their_requests_come(host: EngineHost, engi
     assert max(error for _, _, error in answers) < 1e-5
 
 
-def test_whatever_overtakes_what_the_scores_are_the_same(host: EngineHost, engine: RayEngine, run: ServedRun) -> None:
+def test_whatever_overtakes_what_the_scores_are_the_same(
+    host: EngineHost[RayEngine], engine: RayEngine, run: ServedRun
+) -> None:
     async def together() -> list[tuple[Ticket, str, float]]:
         return list(await asyncio.gather(*(relayed(engine, run, user, 0.0) for user in long_users(run))))
 
@@ -98,7 +105,7 @@ def test_whatever_overtakes_what_the_scores_are_the_same(host: EngineHost, engin
 
 
 def test_a_session_goes_to_the_replica_that_it_names_and_else_along_the_ring(
-    host: EngineHost, engine: RayEngine
+    host: EngineHost[RayEngine], engine: RayEngine
 ) -> None:
     async def answered_by(owner: str, user: str) -> str:
         report = await engine.handle.options(session_id=session_of(owner, user)).report.remote()
@@ -112,14 +119,16 @@ def test_a_session_goes_to_the_replica_that_it_names_and_else_along_the_ring(
         assert substitutes[user] == host.wait(answered_by("", user)) == host.wait(answered_by("another", user))
 
 
-def test_without_a_hint_requests_are_answered_too(host: EngineHost, engine: RayEngine, run: ServedRun) -> None:
+def test_without_a_hint_requests_are_answered_too(
+    host: EngineHost[RayEngine], engine: RayEngine, run: ServedRun
+) -> None:
     user = long_users(run)[0]
     answer = host.wait(engine.rank(user, run.histories[user], ITEMS))
     expected = run.model.score(run.histories[user].last(answer.events), ITEMS[None])[0]
     assert torch.allclose(answer.scores, expected, atol=1e-5)
 
 
-def test_statistics_are_those_of_all_replicas(host: EngineHost, engine: RayEngine, run: ServedRun) -> None:
+def test_statistics_are_those_of_all_replicas(host: EngineHost[RayEngine], engine: RayEngine, run: ServedRun) -> None:
     before = settled(engine)
     for user in long_users(run)[:5]:
         host.wait(relayed(engine, run, user, 0.0))
@@ -131,7 +140,7 @@ def test_statistics_are_those_of_all_replicas(host: EngineHost, engine: RayEngin
 
 
 def test_what_a_killed_replica_was_to_answer_is_answered_by_another_one(
-    host: EngineHost, engine: RayEngine, run: ServedRun
+    host: EngineHost[RayEngine], engine: RayEngine, run: ServedRun
 ) -> None:
     """Last, since it takes a replica away."""
     victim, survivor = engine.router.members
@@ -159,10 +168,25 @@ def test_what_a_killed_replica_was_to_answer_is_answered_by_another_one(
     assert host.wait(relayed(engine, run, user, 0.1))[2] < 1e-5
 
 
-def test_a_folder_without_a_run_is_refused(tmp_path: Path, host: EngineHost) -> None:
+def test_the_http_service_asks_replicas(folder: Path, run: ServedRun, host: EngineHost[RayEngine]) -> None:
+    user, names = long_users(run)[0], list(run.items)[:12]
+    options = {f"relay.{key}": value for key, value in flatten(asdict(RELAY)).items()} | {"serve.engine": "ray"}
+    with answering(serve(folder, options)) as ask:
+        status, ticket = ask("POST", "/hint", {"user": user, "candidates": 12})
+        assert status == 200 and ticket["admitted"] and ticket["owner"] not in host.engine.instances
+        status, answer = ask("POST", "/rank", {"user": user, "items": names, "ticket": ticket["ticket"]})
+        assert status == 200
+        expected = run.model.score(run.histories[user].last(answer["events"]), ITEMS[None])[0]
+        assert torch.allclose(torch.tensor(answer["scores"]), expected, atol=1e-5)
+        assert ask("GET", "/health")[1]["instances"] == 1
+        assert "recascade_relay_prefix_bytes" in ask("GET", "/metrics")[1]
+    assert host.wait(relayed(host.engine, run, user, 0.1))[2] < 1e-5
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path, host: EngineHost[RayEngine]) -> None:
     """Beside the running service, which it must leave alone."""
     with pytest.raises(RecascadeError, match="no finished run"):
-        EngineHost(lambda: RayEngine(tmp_path, ServeConfig(), RELAY))  # type: ignore[arg-type,return-value]
+        EngineHost(lambda: RayEngine(tmp_path, ServeConfig(), RELAY))
     assert host.engine.stats()["errors"] == 0
 
 

@@ -25,13 +25,11 @@ class Report:
     Attributes:
         name: of the replica.
         load: for the trigger; ``measured`` is the replica's clock, which is not the gateway's.
-        window: seconds for which it promises to keep a prefix.
         statistics: as ``RelayEngine.stats``.
     """
 
     name: str
     load: OwnerLoad
-    window: float
     statistics: dict[str, Any]
 
 
@@ -90,7 +88,7 @@ class RankerReplica:
 
     async def report(self) -> Report:
         """For the gateway, again and again."""
-        return Report(self._name, self._instance.load(), self._instance.window.seconds, self._engine.stats())
+        return Report(self._name, self._instance.load(), self._engine.stats())
 
     async def signal(self, signal: Signal) -> tuple[str, OwnerLoad]:
         """What became of a signal, and the load after it."""

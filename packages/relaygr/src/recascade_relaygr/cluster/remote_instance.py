@@ -11,9 +11,10 @@ from typing import Any
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
+from recascade_relaygr.cluster.held_prefixes import HeldPrefixes
 from recascade_relaygr.cluster.ray_router import session_of
 from recascade_relaygr.relay.instance import InstanceGoneError
-from recascade_relaygr.relay.requests import Outcome, OwnerLoad, RankRequest, Signal
+from recascade_relaygr.relay.requests import Outcome, OwnerLoad, PrefixKey, RankRequest, Signal
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ class RemoteInstance:
         name: of the replica.
         handle: ``DeploymentHandle`` of Ray Serve.
         loop: on whose thread everything is called.
+        held: what answers tell of all replicas' memories.
         patience: seconds beyond a request's deadline after which its answer is no longer awaited.
         load: as it was reported.
 
@@ -33,9 +35,16 @@ class RemoteInstance:
     """
 
     def __init__(
-        self, name: str, handle: Any, loop: asyncio.AbstractEventLoop, patience: float, load: OwnerLoad
+        self,
+        name: str,
+        handle: Any,
+        loop: asyncio.AbstractEventLoop,
+        held: HeldPrefixes,
+        patience: float,
+        load: OwnerLoad,
     ) -> None:
         self.name = name
+        self._held = held
         self.patience = patience
         self._handle = handle
         self._loop = loop
@@ -50,6 +59,10 @@ class RemoteInstance:
     def load(self) -> OwnerLoad:
         """What was told last."""
         return self.latest
+
+    def held(self, key: PrefixKey, fingerprint: bytes) -> str:
+        """What the replica should have of a prefix."""
+        return self._held.held(self.name, key, fingerprint, self._loop.time())
 
     def signal(self, signal: Signal) -> None:
         """Send a signal and wait for nothing; one that is lost costs no more than the prefix that it would have run."""
