@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from recascade.data.reranking_batch import RerankingBatch
-from recascade.nn.list_similarity import candidate_similarity
 from recascade.nn.list_order import surplus_marked
+from recascade.nn.list_similarity import candidate_similarity
 
 
 class MMR:
