@@ -12,8 +12,8 @@ from recascade.models.list_inputs import PersonalCandidates, UserInput
 class DLCM(nn.Module):
     """A GRU reads the list from its last candidate to its first; its last state and each output make a score.
 
-    ``score_i = v · (o_i ⊙ tanh(W s + b))``, the paper's local ranking function, with its default of one such product
-    where the paper's tensor has several.
+    ``score_i = v · (o_i ⊙ tanh(W s + b))``: the paper's local ranking function with a matrix W where the paper has a
+    tensor of several (our choice).
 
     Args:
         schema: sizes of the lists.

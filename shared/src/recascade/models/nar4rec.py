@@ -18,9 +18,9 @@ class NAR4Rec(nn.Module):
     """Slots read the candidates by cross-attention, and match each of them by inner product: one pass, no order between
     slots.
 
-    The paper's are the matching of candidate and slot vectors and the one pass; it adds an evaluator, which logs of
-    clicks cannot train alike, and contrastive decoding, both left out. Two slots may want one candidate: the earlier
-    slot gets it, the later one its next best.
+    The paper's are the matching of candidate and slot vectors and the one pass. Left out are its evaluator of whole
+    lists and contrastive decoding. Two slots may want one candidate: the earlier slot gets it, the later one its next
+    best (our choice).
 
     Args:
         schema: sizes of the lists.
