@@ -17,8 +17,6 @@ from psad_runs import request_inputs
 
 from recascade.data.vocabulary import Vocabulary
 from recascade.errors import ConfigurationError, DataError
-from recascade.serving.micro_batches import MicroBatches
-from recascade.serving.parameters import RequestError
 from recascade_psad.commands import commands
 from recascade_psad.identifiers import write_identifiers
 from recascade_psad.model import PSADModel
@@ -172,39 +170,3 @@ def test_a_run_is_exported_from_the_command_line(model: PSADModel, tmp_path: Pat
     assert "of the teacher are left out" in result.output
     with http_service.answering(serve(tmp_path / "out", {"serve.engine": "torch"})) as ask:
         assert ask("POST", "/rerank", request())[1]["items"] == expected(model, request())
-
-
-def test_requests_that_come_while_others_are_computed_are_computed_together() -> None:
-    sizes = []
-    first, go_on = threading.Event(), threading.Event()
-
-    def compute(requests: Any) -> list[int]:
-        sizes.append(len(requests))
-        first.set()
-        go_on.wait(10)
-        return [2 * each for each in requests]
-
-    batches: MicroBatches[int, int] = MicroBatches(compute, most=4)
-    with ThreadPoolExecutor(10) as pool:
-        answers = [pool.submit(batches.answer, 0)]
-        assert first.wait(10)
-        answers += [pool.submit(batches.answer, number) for number in range(1, 10)]
-        while batches._asked.qsize() < 9:
-            threading.Event().wait(0.001)
-        go_on.set()
-        assert [each.result(10) for each in answers] == [2 * number for number in range(10)]
-    batches.close()
-    assert sizes == [1, 4, 4, 1] and (batches.batches, batches.requests) == (4, 10)
-
-
-def test_a_failure_reaches_everybody_of_its_batch_and_nobody_else() -> None:
-    def compute(requests: Any) -> list[int]:
-        if 3 in requests:
-            raise RequestError("no threes")
-        return list(requests)
-
-    batches: MicroBatches[int, int] = MicroBatches(compute, most=1)
-    with pytest.raises(RequestError, match="no threes"):
-        batches.answer(3)
-    assert batches.answer(4) == 4
-    batches.close()

@@ -51,9 +51,8 @@ def teacher_step(model: PSADModel, batch: RerankingBatch, view: UserView | None)
     """
     settings, free_running = model.config.teacher, model.config.distillation.source == "free"
     encoded = model.encode(batch, _slots(model, batch), view)
-    own = None
-    if settings.prefix != "gold" or (model.config.train == "joint" and free_running):
-        own = written(model, encoded)
+    taught = model.config.train == "joint" and free_running and model.config.distillation.weight > 0
+    own = written(model, encoded) if taught or settings.prefix != "gold" else None
     prefix = training_prefix(model, batch, own)
     logits = model.teach(encoded, prefix)
     assert model.teacher is not None
