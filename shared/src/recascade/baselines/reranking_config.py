@@ -153,7 +153,8 @@ class MIRConfig:
         dropout: rate inside; 0.1.
         heads: heads of the attention among the candidates; 2.
         hidden: widths of the last perceptron's hidden layers.
-        loss: ``click_log_loss`` is the paper's; the default is PRM's, so that the two differ in the model alone (our choice).
+        loss: ``click_log_loss`` is the paper's; the default is PRM's, so that the two differ in the model alone (our
+            choice).
     """
 
     dimension: int = 64
