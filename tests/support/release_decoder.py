@@ -9,26 +9,30 @@ Logits = NDArray[np.float64]
 
 
 def softmax(logits: Logits) -> Logits:
-    exponentials = np.exp(logits - logits.max())
-    return exponentials / exponentials.sum()
+    exponentials: Logits = np.exp(logits - logits.max())
+    exponentials /= exponentials.sum()
+    return exponentials
 
 
 def log_softmax(logits: Logits) -> Logits:
-    shifted = logits - logits.max()
-    return shifted - np.log(np.exp(shifted).sum())
+    shifted: Logits = logits - logits.max()
+    shifted -= np.log(np.exp(shifted).sum())
+    return shifted
 
 
 def alpha(target: Logits) -> Logits:
     p = softmax(target)
     entropy = -p * np.log(p + 1e-10)
-    return (1 - entropy) / (1 - entropy.max() + 1e-10)
+    weights: Logits = (1 - entropy) / (1 - entropy.max() + 1e-10)
+    return weights
 
 
 def beta(mixed: Logits, source: Logits) -> Logits:
     p, q = softmax(mixed), softmax(source)
     m = (p + q) / 2
     terms = m * (np.log(m) - (log_softmax(mixed) + log_softmax(source)) / 2)
-    return terms / (terms.max() + 1e-10)
+    weights: Logits = terms / (terms.max() + 1e-10)
+    return weights
 
 
 def released_place(
@@ -52,9 +56,11 @@ def released_place(
     outside = np.concatenate([scores[:low], scores[high:]])
     gap = abs(block.max() - outside.max())
     if inside:
-        block = slice(low, high)
-        scores[block] = (1 + alpha(target[block])) * target[block] - beta(mixed[block], source[block]) * source[block]
-        best = int(scores.argmax()) if everywhere else low + int(scores[block].argmax())
-        first, second = np.sort(scores if everywhere else scores[block])[[-1, -2]] if high - low > 1 else (1.0, 0.0)
-        gap = min(gap, first - second)
+        own, common, other = target[low:high], mixed[low:high], source[low:high]
+        scores[low:high] = (1 + alpha(own)) * own - beta(common, other) * other
+        considered = scores if everywhere else scores[low:high]
+        best = int(considered.argmax()) + (0 if everywhere else low)
+        if len(considered) > 1:
+            second, first = np.sort(considered)[-2:]
+            gap = min(gap, first - second)
     return best + shift, float(gap)

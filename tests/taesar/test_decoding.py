@@ -52,8 +52,9 @@ def test_decisions_are_those_of_the_release(domain: int, everywhere: bool, shift
     columns, _ = decided(seed, domain, config, places=8, scale=scale)
     tables = [table.double().numpy() for table in some_logits(seed, places=8, scale=scale)]
     for place, column in enumerate(columns.tolist()):
-        rows = [table[place] for table in tables]
-        expected, gap = released_place(*rows, block.start, block.stop, shift=shift, everywhere=everywhere)
+        target, mixed, source = (table[place] for table in tables)
+        low, high = block.start, block.stop
+        expected, gap = released_place(target, mixed, source, low, high, shift=shift, everywhere=everywhere)
         inside = block.start <= expected < block.stop
         assert gap < 1e-4 or column == (expected if inside else -1)
 
@@ -65,8 +66,8 @@ def test_places_do_not_depend_on_each_other(seed: int) -> None:
     config, block = DecodingConfig(), some_blocks().block(2)
     whole = replacements(target, mixed, source, source_penalty(mixed, source, config), block, config)
     order = torch.randperm(len(target), generator=torch.Generator().manual_seed(seed))
-    shuffled = [table[order] for table in (target, mixed, source)]
-    again = replacements(*shuffled, source_penalty(*shuffled[1:], config), block, config)
+    target, mixed, source = target[order], mixed[order], source[order]
+    again = replacements(target, mixed, source, source_penalty(mixed, source, config), block, config)
     assert torch.equal(again.columns, whole.columns[order])
 
 
@@ -75,11 +76,11 @@ def permuted(seed: int, config: DecodingConfig) -> tuple[Tensor, Tensor, Tensor]
     blocks = some_blocks()
     random = np.random.default_rng(seed)
     order = np.concatenate([random.permutation(blocks.members(domain)) for domain in range(len(SIZES))])
-    target, mixed, source = some_logits(seed)
     items, scores = [], []
     for columns in (blocks.order, order):
-        tables = [table[:, torch.from_numpy(columns)] for table in (target, mixed, source)]
-        result = replacements(*tables, source_penalty(*tables[1:], config), blocks.block(2), config)
+        target, mixed, source = (table[:, torch.from_numpy(columns)] for table in some_logits(seed))
+        penalty = source_penalty(mixed, source, config)
+        result = replacements(target, mixed, source, penalty, blocks.block(2), config)
         items.append(torch.where(result.columns >= 0, torch.from_numpy(columns)[result.columns], -1))
         scores.append(result.scores)
     return items[0], items[1], (scores[0] - scores[1]).abs()
@@ -155,10 +156,9 @@ def test_all_targets_in_one_pass_are_each_target_alone() -> None:
     generator = torch.Generator().manual_seed(0)
     matrices = [torch.randn(sum(SIZES), 6, generator=generator) for _ in range(5)]
     decoder = ContrastiveDecoder(matrices[0], matrices[1:], some_blocks(), DecodingConfig())
-    states = PlaceStates(
-        *(torch.randn(300, 6, generator=generator) for _ in range(2)),
-        {domain: torch.randn(300, 6, generator=generator) for domain in (0, 2, 3)},
-    )
+    mixed, source = (torch.randn(300, 6, generator=generator) for _ in range(2))
+    targets = {domain: torch.randn(300, 6, generator=generator) for domain in (0, 2, 3)}
+    states = PlaceStates(mixed, source, targets)
     together = decoder.decode(states, 1)
     decoder.places, decoder.scored = 17, 5
     for domain, found in together.items():

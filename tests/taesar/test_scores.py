@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from recascade_taesar.scores import confidence, divergence, implausible
+from recascade_taesar.scores import Divergence, confidence, divergence, implausible
 
 SEEDS = st.integers(0, 10_000)
 
@@ -26,8 +26,9 @@ def test_weights_stay_within_their_bounds_whatever_the_logits(seed: int, scale: 
     assert (alpha >= 1 - 1e-5).all()
     assert (alpha < 1.5820).all()
     torch.testing.assert_close(alpha.amin(1), torch.ones(len(alpha)), atol=1e-5, rtol=0)
-    for kind in ("reversed", "standard"):
-        beta = divergence(mixed, source, kind)  # type: ignore[arg-type]
+    kinds: tuple[Divergence, ...] = ("reversed", "standard")
+    for kind in kinds:
+        beta = divergence(mixed, source, kind)
         assert beta.isfinite().all()
         assert (beta >= 0).all()
         assert (beta <= 1).all()

@@ -30,7 +30,7 @@ def some_model() -> CrossDomainSASRec:
     torch.manual_seed(0)
     model = CrossDomainSASRec(20, MEMBERS, 4, dimension=8, max_length=12)
     for module in (*model.adapters, model.projector):
-        torch.nn.init.normal_(module.up.weight)  # type: ignore[union-attr, arg-type]
+        torch.nn.init.normal_(module.up.weight)
     return model.eval()
 
 

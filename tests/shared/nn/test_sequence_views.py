@@ -16,7 +16,7 @@ SHARES = st.floats(0.05, 0.95)
 @given(lengths=LENGTHS, share=SHARES, seed=st.integers(0, 1000))
 def test_a_crop_keeps_one_stretch_of_each_sequence(lengths: list[int], share: float, seed: int) -> None:
     torch.manual_seed(seed)
-    for length, kept in zip(lengths, crop(torch.tensor(lengths), share).split(lengths), strict=True):
+    for length, kept in zip(lengths, torch.split(crop(torch.tensor(lengths), share), lengths), strict=True):
         places = kept.nonzero()[:, 0]
         assert len(places) == max(1, int(torch.tensor(length) * share))
         assert int(places[-1] - places[0]) == len(places) - 1
@@ -26,7 +26,7 @@ def test_a_crop_keeps_one_stretch_of_each_sequence(lengths: list[int], share: fl
 @given(lengths=LENGTHS, share=SHARES, seed=st.integers(0, 1000))
 def test_a_mask_hides_its_share_of_each_sequence(lengths: list[int], share: float, seed: int) -> None:
     torch.manual_seed(seed)
-    for length, hidden in zip(lengths, mask(torch.tensor(lengths), share).split(lengths), strict=True):
+    for length, hidden in zip(lengths, torch.split(mask(torch.tensor(lengths), share), lengths), strict=True):
         assert int(hidden.sum()) == int(torch.tensor(length) * share)
 
 
@@ -35,7 +35,7 @@ def test_a_mask_hides_its_share_of_each_sequence(lengths: list[int], share: floa
 def test_reordering_moves_one_stretch_within_each_sequence(lengths: list[int], share: float, seed: int) -> None:
     torch.manual_seed(seed)
     start = 0
-    for length, source in zip(lengths, reorder(torch.tensor(lengths), share).split(lengths), strict=True):
+    for length, source in zip(lengths, torch.split(reorder(torch.tensor(lengths), share), lengths), strict=True):
         places = torch.arange(start, start + length)
         assert torch.equal(source.sort().values, places)
         moved = (source != places).nonzero()[:, 0]
