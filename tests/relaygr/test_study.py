@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,15 @@ import pytest
 from click.testing import CliRunner
 
 from recascade.errors import ConfigurationError, DataError
+from recascade.files import write_json
 from recascade_relaygr.commands import commands
+from recascade_relaygr.ranker.hstu_ranker import HSTURanker
 from recascade_relaygr.simulation.cost_tables import accelerator_like, read_durations
-from recascade_relaygr.study.cells import Cell, cells, compose
+from recascade_relaygr.study.cells import Cell, cells, compose, compute
 from recascade_relaygr.study.config import EXPERIMENTS, REFERENCE
 from recascade_relaygr.study.experiments import Experiment, Series, experiments
+from recascade_relaygr.study.page import render_page
+from recascade_relaygr.study.profile import measure_durations
 from recascade_relaygr.study.study import PAGE, TABLE, run_study
 from recascade_relaygr.study.tables import make_table, poor_settings
 
@@ -219,3 +224,27 @@ def measured() -> dict[str, Any]:
             "reload": grid(0.001, 1),
         },
     }
+
+
+def test_durations_that_were_measured_here_can_be_simulated(tmp_path: Path) -> None:
+    model = HSTURanker(20, dimension=8, max_length=64).eval()
+    path = tmp_path / "costs.json"
+    write_json(path, measure_durations(model, 20, candidates=(1, 8), page_tokens=8, sweeps=2, device="cpu"))
+    read = read_durations(path)
+    assert not read.simulated
+    assert read.costs.full_table.lengths == [0, 8, 16, 32, 56]
+    assert read.token_bytes == 4 * model.state_shape[0] * model.state_shape[1]
+    costs = {"study.experiments": ["faults"], "study.costs": str(path), "workload.prefix_tokens": 48}
+    experiment = replace(experiments()["faults"], series=experiments()["faults"].series[:2], overrides={})
+    for cell in cells(experiment, 0, QUICK | costs):
+        assert read_cell_value(compute(cell, tmp_path)) == 1.0
+    assert "one thread of a" in render_page([], QUICK | costs)
+
+
+def test_a_ranker_too_short_for_its_pages_is_not_measured() -> None:
+    with pytest.raises(ConfigurationError, match="reads 64 events"):
+        measure_durations(HSTURanker(20, max_length=64), 20, candidates=(1,), page_tokens=64, sweeps=2, device="cpu")
+
+
+def read_cell_value(path: Path) -> float:
+    return float(json.loads(path.read_text())["value"])

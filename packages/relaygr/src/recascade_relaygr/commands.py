@@ -71,3 +71,38 @@ def load(run: Path, overrides: tuple[str, ...], url: str, output: Path | None) -
         click.echo(f"the generator itself was late by {figures['generator_late_p99_ms']:.1f} ms (P99)")
     for failure, count in figures["failures"].items():
         click.echo(f"{count:,} times {failure}")
+
+
+@commands.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="JSON file of durations."
+)
+@click.option("--sweeps", type=click.IntRange(min=2), default=20, show_default=True, help="Samples of each duration.")
+@click.option("--page-tokens", type=click.IntRange(min=1), default=64, show_default=True, help="Tokens of a page.")
+@click.option("--device", default="cpu", show_default=True, help="Where the ranker computes: cpu, cuda.")
+def profile(run: Path, output: Path, sweeps: int, page_tokens: int, device: str) -> None:
+    """Measure how long the ranker of RUN takes on this machine, for the study to simulate it.
+
+    RUN is the folder of one run of 'recascade run relaygr'.
+
+    Example: recascade relaygr profile runs/relaygr/0 --output costs.json, then recascade relaygr study
+    study.costs=costs.json --output runs/relaygr/study
+    """
+    from recascade.files import write_json
+    from recascade.serving.one_thread import compute_on_one_thread
+    from recascade_relaygr.run_folder import read_run
+    from recascade_relaygr.study.profile import measure_durations
+
+    compute_on_one_thread()
+    served = read_run(run)
+    durations = measure_durations(
+        served.model.to(device),
+        len(served.items),
+        candidates=(1, 128, 512),
+        page_tokens=page_tokens,
+        sweeps=sweeps,
+        device=device,
+    )
+    write_json(output, durations)
+    click.echo(f"{sweeps} sweeps over {len(durations['lengths'])} lengths on {durations['device']}: {output}")
