@@ -208,3 +208,11 @@ def test_a_finished_teacher_is_asked_without_dropout_or_gradient() -> None:
     model, batch = psad_model(train="offline", dropout=0.5).train(), random_lists(LENGTHS)
     first, second = finished_lesson(model, batch), finished_lesson(model, batch)
     assert torch.equal(first.logits, second.logits) and not first.logits.requires_grad
+
+
+def test_the_lesson_is_written_without_dropout() -> None:
+    model, batch = psad_model(dropout=0.5).train(), random_lists(LENGTHS)
+    encoded = model.encode(batch, 10)
+    first, second = written(model, encoded), written(model, encoded)
+    assert torch.equal(first.logits, second.logits) and not first.logits.requires_grad
+    assert model.training

@@ -67,6 +67,19 @@ def test_an_empty_history_recalls_nothing_whatever_stands_in_its_padding() -> No
     assert torch.allclose(model.profile(narrow).candidates, view.candidates, atol=1e-6)
 
 
+def test_how_far_histories_are_padded_changes_nothing() -> None:
+    model, batch = psad_model().eval(), random_lists([6, 4])
+    history = ("history_items", "history_fields", "history_features", "history_ages", "history_mask")
+    batch = replace(batch, history_mask=torch.arange(6) < torch.tensor([[3], [2]]))
+    narrow = replace(batch, **{name: getattr(batch, name)[:, :3] for name in history})
+    for found, expected in zip(
+        (model.profile(narrow).candidates, model.profile(narrow).intent),
+        (model.profile(batch).candidates, model.profile(batch).intent),
+        strict=True,
+    ):
+        assert torch.allclose(found, expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("parts", PARTS)
 def test_every_selection_of_parts_trains(parts: tuple[bool, bool, bool]) -> None:
     gate, dynamics, position = parts
