@@ -62,9 +62,10 @@ def test_a_group_sees_nothing_of_its_target_and_knows_its_time(
         HSTURanker(40, max_length=64), RelayGRConfig(), prepared.data, experiment(prepared, tmp_path / "run").trainer
     ).negatives
     settings = CandidatesConfig(places=30, negatives=6, own=0.5)
-    groups, uncounted = draw_groups(batch, settings, sampler, len(prepared.data.items))
+    groups, correction = draw_groups(batch, settings, sampler, len(prepared.data.items))
     events = prepared.data.events
     offsets = batch.context.offsets
+    uncounted = correction.isinf()
     for row in range(batch.context.batch_size):
         user = int(batch.context.users[row])
         items, times = (
@@ -96,6 +97,22 @@ def test_a_group_sees_nothing_of_its_target_and_knows_its_time(
                     False,
                     *(item == target for item in groups.items[row, place, 1:].tolist()),
                 ]
+
+
+def test_the_correction_is_the_logarithm_of_the_chance_to_be_drawn(prepared: Prepared, tmp_path: Path) -> None:
+    given = experiment(prepared, tmp_path / "run")
+    batch = batch_of(prepared, tmp_path / "run")
+    sampler = RankingModule(HSTURanker(40, max_length=64), RelayGRConfig(), prepared.data, given.trainer).negatives
+    settings = CandidatesConfig(places=4, negatives=8, own=0.25)
+    groups, correction = draw_groups(batch, settings, sampler, len(prepared.data.items))
+    offsets = batch.context.offsets
+    for row, place, candidate in [(0, 0, 0), (3, 2, 1), (7, 1, 5), (19, 3, 8)]:
+        if correction[row, place, candidate].isinf():
+            continue
+        item, seen = int(groups.items[row, place, candidate]), int(groups.seen[row, place])
+        own = batch.context.items[offsets[row] : offsets[row] + seen]
+        chance = 0.25 * float((own == item).float().mean()) + 0.75 * float(sampler.log_q[item].exp())
+        assert float(correction[row, place, candidate].exp()) == pytest.approx(chance, rel=1e-4)
 
 
 def test_it_learns_what_popularity_cannot_know(prepared: Prepared, run_folder: Path) -> None:

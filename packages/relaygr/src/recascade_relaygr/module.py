@@ -22,7 +22,8 @@ from recascade_relaygr.shortlist_retriever import ShortlistRetriever
 
 
 class RankingModule(L.LightningModule):
-    """Softmax cross-entropy of a target among its negatives; validated by full ranking behind the shortlist.
+    """Sampled softmax of a target among its negatives, corrected for their chances to be drawn; validated by full
+    ranking behind the shortlist.
 
     Args:
         model: the ranker.
@@ -51,8 +52,8 @@ class RankingModule(L.LightningModule):
 
     def training_step(self, batch: RankingBatch, batch_idx: int) -> Tensor:
         """Mean loss over the groups."""
-        groups, uncounted = draw_groups(batch, self.settings.candidates, self.negatives, self.model.items)
-        logits = self.model.logits(batch.context, groups).float().masked_fill(uncounted, -torch.inf).flatten(0, 1)
+        groups, correction = draw_groups(batch, self.settings.candidates, self.negatives, self.model.items)
+        logits = self.model.logits(batch.context, groups).float().sub(correction).flatten(0, 1)
         return cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64, device=logits.device))
 
     def validation_step(self, rows: Tensor, batch_idx: int) -> None:

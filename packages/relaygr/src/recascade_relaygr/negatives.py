@@ -5,10 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from recascade.contracts.context import Context
+from recascade.nn.packed import PackedLayout
 from recascade.training.negatives import NegativeSampler
 from recascade_relaygr.config import CandidatesConfig
 from recascade_relaygr.ranker.candidate_groups import CandidateGroups
 from recascade_relaygr.ranking_data import RankingBatch
+
+_LEAST_CHANCE = 1e-9
 
 
 def draw_groups(
@@ -49,4 +53,22 @@ def draw_groups(
     found = keys[torch.searchsorted(keys, wanted).clamp(max=count - 1)] == wanted
     found[..., 0] = False
     assert batch.times is not None
-    return CandidateGroups(seen, batch.times[owners[chosen]], drawn), found
+    groups = CandidateGroups(seen, batch.times[owners[chosen]], drawn)
+    correction = _log_chance(groups, context, settings, sampler).masked_fill(found, torch.inf)
+    return groups, correction
+
+
+def _log_chance(
+    groups: CandidateGroups, context: Context, settings: CandidatesConfig, sampler: NegativeSampler
+) -> Tensor:
+    """Logarithm of the chance of each candidate to be drawn as a negative, ``[B, P, G]`` (log-Q correction)."""
+    own = round(settings.own * settings.negatives) / settings.negatives
+    layout = PackedLayout.of(context.offsets)
+    history = context.items.new_full((context.batch_size, layout.longest), -2)
+    history[layout.rows, layout.positions] = context.items
+    places = torch.arange(layout.longest, device=history.device)
+    earlier = places < groups.seen[..., None]
+    same = (history[:, None, None] == groups.items[..., None]) & earlier[:, :, None]
+    frequency = same.sum(-1) / groups.seen[..., None].clamp(min=1)
+    popular = sampler.log_q[groups.items.clamp(min=0)].exp()
+    return (own * frequency + (1 - own) * popular).clamp(min=_LEAST_CHANCE).log()
