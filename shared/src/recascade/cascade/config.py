@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from recascade.bench.config import RunConfig, compose
 from recascade.bench.registry import find_method, installed_methods
 from recascade.contracts.checks import check_at_least, check_within
 from recascade.contracts.method import Method, Stage
 from recascade.errors import ConfigurationError, did_you_mean
-from recascade.settings import parse_overrides
+
+if TYPE_CHECKING:
+    from recascade.bench.config import RunConfig
 
 NONE = "none"
 _SECTIONS = ("model", "trainer")
@@ -128,11 +129,16 @@ class Member:
             data: the data set.
             seed: of the fit.
         """
+        # Here, because a list of the methods must not wait for what composes configurations.
+        from recascade.bench.config import compose
+
         common = {f"trainer.{key}": value for key, value in trainer.items()} if self.method.trained else {}
         return compose(self.method, data=data, variant=self.variant, seed=seed, overrides={**common, **self.settings})
 
 
 def _member(slot: str, stage: Stage, written: str, settings: Sequence[str]) -> Member:
+    from recascade.settings import parse_overrides
+
     name, _, variant = written.partition("/")
     method = find_method(name)
     if stage not in method.stages:

@@ -34,12 +34,14 @@ class Pipeline:
         popular: the retriever that stands in; it must be quick and safe, for it has no deadline.
         items: size of the catalogue.
         config: deadlines, threads.
+        candidates: int64 ``[C]``, the only items to recommend; None for the whole catalogue.
     """
 
-    def __init__(self, popular: Retriever, items: int, config: ServeConfig) -> None:
+    def __init__(self, popular: Retriever, items: int, config: ServeConfig, candidates: Tensor | None = None) -> None:
         self._popular = popular
         self._items = items
         self._config = config
+        self._candidates = candidates
         self._workers = {slot: StageWorker(slot, config.workers, config.waiting) for slot in SLOTS}
         self._deadlines: Mapping[str, float] = {
             "retriever": config.retriever_deadline / 1000,
@@ -94,15 +96,12 @@ class Pipeline:
             return None
 
     def _retrieve(self, live: Live[Retriever], context: Context, count: int) -> StageAnswer:
-        exclude_seen = bool(self._config.exclude_seen)
+        def retrieve(retriever: Retriever) -> TopK:
+            seen = bool(self._config.exclude_seen)
+            return retrieve_with(retriever, context, count, exclude_seen=seen, candidates=self._candidates)
 
-        def retrieve() -> TopK:
-            return retrieve_with(live.stage, context, count, exclude_seen=exclude_seen)
-
-        outcome = self._checked("retriever", retrieve, None)
-        best = outcome.value
-        if best is None:
-            best = retrieve_with(self._popular, context, count, exclude_seen=exclude_seen)
+        outcome = self._checked("retriever", partial(retrieve, live.stage), None)
+        best = retrieve(self._popular) if outcome.value is None else outcome.value
         return StageAnswer("retriever", _name(live), outcome.problem, outcome.seconds, best)
 
     def _improve(self, slot: str, live: Live[object], before: TopK, improve: Callable[[], TopK]) -> StageAnswer:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from recascade.cascade.catalogue import Catalogue
 from recascade.cascade.config import Member
@@ -49,7 +50,9 @@ def serve(directory: Path, options: Mapping[str, Any]) -> Starlette:
     if config.exclude_seen is None:
         config.exclude_seen = opened.config.evaluation.exclude_seen
     metrics = Metrics()
-    pipeline = Pipeline(Popularity.fit(opened.data), len(opened.data.items), config)
+    data = opened.data
+    rankable = None if data.rankable is None else torch.from_numpy(data.rankable)
+    pipeline = Pipeline(Popularity.fit(data), len(data.items), config, rankable)
     service = service_of(opened, pipeline, config, metrics)
     # The collector would walk through all identifiers again and again, at some request's expense.
     gc.collect()
