@@ -51,7 +51,7 @@ BASKET_SASREC = {
     "trainer.batch_sequences": 8,
     "trainer.patience": 0,
 }
-LISTS = ["trainer.max_epochs=8", "trainer.batch_sequences=128", "trainer.learning_rate=0.001", "trainer.patience=2"]
+LISTS = ["trainer.max_epochs=6", "trainer.batch_sequences=64", "trainer.learning_rate=0.002"]
 
 RATINGS: Settings = {"split.protocol": "leave-one-out", "split.ties": "shuffle", "evaluation.exclude_seen": True}
 RATING_SASREC = {"max_length": 100, "trainer.max_epochs": 8, "trainer.patience": 0, "trainer.learning_rate": 0.002}
@@ -75,8 +75,8 @@ PLANS: Mapping[str, tuple[Settings, Sequence[Cell]]] = {
             ("popularity", {}),
             ("personal-frequency", {}),
             ("item-knn", {}),
-            cascade("personal-frequency", "none", "prm", reranked=50, reranker_settings=LISTS),
-            cascade("personal-frequency", "none", "psad", reranked=50, reranker_settings=LISTS),
+            cascade("personal-frequency", "none", "prm", reranked=50, most_lists=4000, reranker_settings=LISTS),
+            cascade("personal-frequency", "none", "psad", reranked=50, most_lists=4000, reranker_settings=LISTS),
             alone("sasrec", BASKET_SASREC),
             cascade(
                 "personal-frequency",
@@ -90,6 +90,7 @@ PLANS: Mapping[str, tuple[Settings, Sequence[Cell]]] = {
                 "prm",
                 reranked=50,
                 ranker_settings=typed(BASKET_SASREC),
+                most_lists=4000,
                 reranker_settings=LISTS,
             ),
         ],
@@ -100,7 +101,7 @@ PLANS: Mapping[str, tuple[Settings, Sequence[Cell]]] = {
             ("popularity", {}),
             ("item-knn", {}),
             ("co-visit", {}),
-            cascade("co-visit", "none", "prm", reranked=100, history=50, reranker_settings=LISTS),
+            cascade("co-visit", "none", "prm", reranked=100, history=50, most_lists=4000, reranker_settings=LISTS),
             alone("sasrec", RATING_SASREC),
             cascade(
                 "co-visit",
@@ -114,6 +115,7 @@ PLANS: Mapping[str, tuple[Settings, Sequence[Cell]]] = {
                 "prm",
                 reranked=100,
                 ranker_settings=typed(RATING_SASREC),
+                most_lists=4000,
                 reranker_settings=LISTS,
             ),
         ],
