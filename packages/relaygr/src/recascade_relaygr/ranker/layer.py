@@ -36,6 +36,9 @@ class RankingLayer(nn.Module):
     than inside the whole history; with the longest length (as the release), a long limit would leave so little of a
     short history that the norm's epsilon swallows it.
 
+    Queries begin as keys and gates as values (our choice; on a generated log with repeated items, 160 steps then gave a
+    recall@5 of 0.36 instead of 0.28, one exploratory run each).
+
     Args:
         dimension: width d of the stream.
         heads: H.
@@ -65,6 +68,11 @@ class RankingLayer(nn.Module):
         self.position_bias = nn.Parameter(torch.zeros(max_length))
         self.time_bias = nn.Parameter(torch.zeros(time_buckets)) if time_buckets else None
         nn.init.xavier_uniform_(self.projection.weight)
+        with torch.no_grad():
+            gate, keys, values, query = torch.split(self.projection.weight, dimension)
+            # A candidate then finds itself in the history from the first step on, which random weights learn slowly.
+            query.copy_(keys)
+            gate.copy_(values)
         nn.init.xavier_uniform_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
