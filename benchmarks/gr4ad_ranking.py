@@ -22,7 +22,7 @@ from recascade_gr4ad.lazy_ar import LazyAR
 from recascade_gr4ad.module import GR4ADModule
 from recascade_gr4ad.rspo import ranks_of
 
-WEIGHTS = (1, 8, 30)
+WEIGHTS = (1, 8, 30, 100)
 OBJECTIVES = ("dpo", "grpo", "s-dpo", "rspo", "unified")
 
 
