@@ -128,6 +128,14 @@ class TestSimulation:
         assert trial.summary.paths["relay"] > 0.98
         assert trial.summary.rank_p50 == pytest.approx(setting.durations.costs.rank_table.seconds(3072), rel=0.02)
 
+    def test_more_instances_bear_as_much_each(self) -> None:
+        kept = []
+        for instances in (1, 6):
+            summary = attempt(reference("full", instances=instances), WorkloadConfig(rate=40), 6.0).summary
+            assert summary is not None
+            kept.append(summary.kept)
+        assert kept[1] >= kept[0] - 0.01
+
     def test_requests_of_the_warm_up_do_not_count(self) -> None:
         trial = attempt(reference("full"), WorkloadConfig(rate=30), 4.0, warm_up=2.0)
         assert trial.summary is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from recascade_relaygr.cluster.held_prefixes import HeldPrefixes
@@ -35,6 +36,7 @@ class SimulatedCluster:
         router: knows who is up.
         gateway: makes tickets.
         held: what the gateway learns from answers.
+        owed: ranking requests sent to each instance and not answered.
         loads: latest report of each instance.
         peak_bytes: most bytes reserved in any prefix cache when it reported.
     """
@@ -44,6 +46,7 @@ class SimulatedCluster:
         self.clock = VirtualClock()
         self.instances: dict[str, Instance] = {}
         self.devices: dict[str, TabulatedDevice] = {}
+        self.owed: Counter[str] = Counter()
         self.loads: dict[str, OwnerLoad] = {}
         self.peak_bytes = 0
         self._setting = setting
@@ -70,8 +73,8 @@ class SimulatedCluster:
         return sum(each.expander.capacity for each in self.instances.values()) // self._setting.durations.token_bytes
 
     def least_loaded(self) -> str:
-        """Of the instances that are up, the one whose ranking queue was shortest when it reported."""
-        return min(self.router.members, key=lambda name: self.loads[name].rank_queue, default="")
+        """Of the instances that are up, the one that owes the fewest answers."""
+        return min(self.router.members, key=lambda name: self.owed[name], default="")
 
     def keep_copies(self, visits: Iterable[tuple[float, str, bytes, int]]) -> None:
         """Fill host memories with what earlier visits would have left there.

@@ -113,6 +113,7 @@ class Simulation:
         tokens = self._tokens[number] if ticket is None or not ticket.prefix_tokens else ticket.prefix_tokens
         if self._most_tokens is not None:
             tokens = min(tokens, self._most_tokens)
+        self.cluster.owed[owner] += 1
         self._clock.call_at(
             self._clock.time() + self._rank_hops[number], self._deliver, number, owner, tokens, relay, None
         )
@@ -139,11 +140,13 @@ class Simulation:
 
     def _answered(self, number: int, owner: str, request: RankRequest, arrived: float, outcome: Outcome) -> None:
         now, hop = self._clock.time(), self._rank_hops[number]
+        self.cluster.owed[owner] -= 1
         if isinstance(outcome.error, InstanceGoneError):
             others = [name for name in self.cluster.router.ring.owners(self._users[number]) if name != owner]
             if not others:
                 self.answers.failed += 1
                 return
+            self.cluster.owed[others[0]] += 1
             # To the gateway and on to the next instance.
             self._clock.call_at(now + 2 * hop, self._deliver, number, others[0], request.sizes.prefix, False, arrived)
             return

@@ -186,7 +186,7 @@ def experiments() -> dict[str, Experiment]:
                 "instances",
                 "Number of instances",
                 "60 requests per second for each instance; users are spread by the ring, full inference goes to the "
-                "instance with the shortest queue.",
+                "instance that owes the fewest answers.",
                 "kept",
                 "study.instances",
                 "instances",
