@@ -138,11 +138,13 @@ def _unsplit(protocol: str, ties: str) -> dict[str, Any]:
 
 
 def _record(identity: list[Any], settings: ListsConfig, rounds: list[RerankingLists]) -> dict[str, Any]:
+    facts = rounds[0].facts
     tested = sum(lists.facts["lists"]["test"] for lists in rounds)
+    made = {"earlier_stage": facts["initial"], "share_without_click": facts.get("share_without_click")}
     return {
         "fingerprint": _fingerprint(identity),
-        "counts": {f"{part}_lists": count for part, count in rounds[0].facts["lists"].items()} | {"test_lists": tested},
-        "lists": asdict(settings) | {"earlier_stage": rounds[0].facts["initial"]},
+        "counts": {f"{part}_lists": count for part, count in facts["lists"].items()} | {"test_lists": tested},
+        "lists": asdict(settings) | made,
     }
 
 
