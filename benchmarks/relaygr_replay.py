@@ -9,7 +9,7 @@ CPU time that each took, so that other programs on the machine delay nothing; th
 other. Cells that the output file holds are not measured again.
 
 A trace: requests arrive by a Poisson process; a share of them is a user's second or later visit, a few events after the
-one before. The signal comes with the request's arrival; ranking comes after a log-normal slack with a median of 60 ms,
+one before. The signal comes with the request's arrival; ranking comes after a log-normal slack,
 at least 20 ms. SLO-compliant means that the 99th percentile of the time in the ranking stage, its queue included, is
 within the budget.
 """
@@ -59,15 +59,15 @@ class Request:
 
 
 def trace(
-    rate: float, count: int, tokens: int, revisits: float, seed: int, *, short_share: float = 0.0
+    rate: float, count: int, tokens: int, revisits: float, seed: int, *, slack: float, short_share: float = 0.0
 ) -> list[Request]:
     """Requests of users with about ``tokens`` events, and a share of users with an eighth of that."""
     generator = np.random.default_rng(seed)
     times = np.cumsum(generator.exponential(1 / rate, count))
-    slacks = np.maximum(generator.lognormal(np.log(0.06), 0.3, count), 0.02)
+    slacks = np.maximum(generator.lognormal(np.log(slack), 0.3, count), 0.02)
     requests: list[Request] = []
     events: list[int] = []
-    for time, slack in zip(times.tolist(), slacks.tolist(), strict=True):
+    for time, pause in zip(times.tolist(), slacks.tolist(), strict=True):
         if events and generator.random() < revisits:
             user = int(generator.integers(len(events)))
             events[user] += int(generator.integers(1, 4))
@@ -75,7 +75,7 @@ def trace(
             user = len(events)
             length = tokens // 8 if generator.random() < short_share else tokens
             events.append(length + int(generator.integers(8, 40)))
-        requests.append(Request(time, user, events[user], slack))
+        requests.append(Request(time, user, events[user], pause))
     return requests
 
 
@@ -93,6 +93,8 @@ def replay(
 ) -> tuple[list[tuple[Request, Outcome]], Instance]:
     """Send a trace through one instance."""
     clock, config = VirtualClock(), configuration(arm, budget)
+    # What the trigger would know after some seconds of service.
+    config.trigger.slack_ms = float(np.quantile([request.slack for request in requests], 0.1)) * 1e3
     layers, width = model.state_shape
     token_bytes = layers * width * 4
     pages = int(config.cache.capacity_mib * (1 << 20)) // (token_bytes * PAGE)
@@ -215,6 +217,7 @@ class Cells:
 @click.option("--revisits", default=0.6, show_default=True, help="Share of requests that are a later visit.")
 @click.option("--rate", default=6.0, show_default=True, help="Requests per second, where the rate is fixed.")
 @click.option("--budget-ms", default=50.0, show_default=True, help="Of the ranking stage.")
+@click.option("--slack-ms", default=60.0, show_default=True, help="Median time from signal to ranking.")
 @click.option("--dimension", default=64, show_default=True)
 @click.option("--blocks", default=2, show_default=True)
 def main(
@@ -226,6 +229,7 @@ def main(
     revisits: float,
     rate: float,
     budget_ms: float,
+    slack_ms: float,
     dimension: int,
     blocks: int,
 ) -> None:
@@ -247,13 +251,13 @@ def main(
             )
         )
     cells = Cells(output)
-    setting = f"{dimension}x{blocks} {revisits:g} {budget_ms:g} ms {requests}"
+    setting = f"{dimension}x{blocks} {revisits:g} {budget_ms:g} ms {slack_ms:g} ms {requests}"
     if what == "throughput":
-        _throughput(cells, setting, model, costs, budget, seeds, requests, tokens, revisits)
+        _throughput(cells, setting, model, costs, budget, seeds, requests, tokens, revisits, slack_ms / 1e3)
     elif what == "length":
-        _length(cells, setting, model, costs, budget, seeds, requests, rate, revisits)
+        _length(cells, setting, model, costs, budget, seeds, requests, rate, revisits, slack_ms / 1e3)
     else:
-        _short(cells, setting, model, costs, budget, seeds, requests, tokens, rate, revisits)
+        _short(cells, setting, model, costs, budget, seeds, requests, tokens, rate, revisits, slack_ms / 1e3)
 
 
 def _throughput(
@@ -266,6 +270,7 @@ def _throughput(
     requests: int,
     tokens: int,
     revisits: float,
+    slack: float,
 ) -> None:
     """Rates rise by a half until every arm has missed the budget twice."""
     best: dict[str, float] = dict.fromkeys(ARMS, 0.0)
@@ -277,7 +282,7 @@ def _throughput(
                 continue
             late = []
             for seed in range(seeds):
-                asked = trace(offered, requests, tokens, revisits, seed)
+                asked = trace(offered, requests, tokens, revisits, seed, slack=slack)
                 cell = cells.measure(
                     f"{setting} {arm} {tokens} at {offered:.2f} seed {seed}", arm, model, costs, asked, budget
                 )
@@ -303,13 +308,14 @@ def _length(
     requests: int,
     rate: float,
     revisits: float,
+    slack: float,
 ) -> None:
     best: dict[str, int] = dict.fromkeys(ARMS, 0)
     for tokens in (1024, 1280, 1536, 1792, 2048, 2560, 3072, 3584, 4096):
         for arm in ARMS:
             late = False
             for seed in range(seeds):
-                asked = trace(rate, requests, tokens, revisits, seed)
+                asked = trace(rate, requests, tokens, revisits, seed, slack=slack)
                 cell = cells.measure(
                     f"{setting} {arm} {tokens} at {rate:.2f} seed {seed}", arm, model, costs, asked, budget
                 )
@@ -331,10 +337,11 @@ def _short(
     tokens: int,
     rate: float,
     revisits: float,
+    slack: float,
 ) -> None:
     for seed in range(seeds):
         for arm in ("full", "relay"):
-            asked = trace(rate, requests, tokens, revisits, seed, short_share=0.7)
+            asked = trace(rate, requests, tokens, revisits, seed, slack=slack, short_share=0.7)
             cell = cells.measure(
                 f"{setting} short {arm} {tokens} at {rate:.2f} seed {seed}", arm, model, costs, asked, budget
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -263,3 +265,13 @@ def test_settings_that_cannot_work_are_refused(key: str, value: object) -> None:
 
     with pytest.raises(ConfigurationError, match=key.replace(".", r"\.")):
         compose_sections({"relay": RelayConfig}, {f"relay.{key}": value})
+
+
+def test_the_relay_can_reach_no_other_machine_and_needs_no_torch() -> None:
+    code = (
+        "import sys, recascade_relaygr.relay.instance, recascade_relaygr.relay.gateway;"
+        "print(sorted({'torch', 'socket', 'asyncio', 'ray', 'numpy'} & set(sys.modules)))"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )

@@ -74,7 +74,7 @@ class Gateway:
 
     def route(self, ticket: Ticket | None, user: str, request: str, now: float) -> tuple[str, bool]:
         """Where a ranking request goes, and whether it may use prefixes there; learns the slack from its ticket."""
-        if ticket is not None and ticket.admitted:
+        if ticket is not None:
             self.trigger.slack.observe(now - ticket.issued, now)
         return self.router.rank_owner(ticket, user, request)
 
