@@ -11,9 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recascade.errors import ConfigurationError
-from recascade_relaygr.cluster.held_prefixes import HeldPrefixes
 from recascade_relaygr.relay.instance import Instance
-from recascade_relaygr.relay.requests import PrefixKey
 from recascade_relaygr.simulation.answers import Objective
 from recascade_relaygr.simulation.arms import ARMS
 from recascade_relaygr.simulation.config import WorkloadConfig
@@ -282,25 +280,6 @@ class TestSearch:
         ]
         assert lengths[0] >= 1024
         assert lengths[1] >= 1.5 * lengths[0]
-
-
-class TestHeldPrefixes:
-    def test_it_knows_what_answers_told_until_copies_go(self) -> None:
-        held, key = HeldPrefixes(10.0), PrefixKey("1", "a user")
-        assert held.held("x", key, b"f", 0.0) == ""
-        held.learn("x", key, b"f", "relay", 0.0)
-        assert held.held("x", key, b"f", 9.0) == "copy"
-        assert held.held("x", key, b"g", 9.0) == ""
-        assert held.held("y", key, b"f", 9.0) == ""
-        assert held.held("x", key, b"f", 10.0) == ""
-        held.learn("x", key, b"f", "full", 1.0)
-        assert held.held("x", key, b"f", 2.0) == ""
-
-    def test_it_forgets_the_oldest_when_it_knows_too_many(self) -> None:
-        held = HeldPrefixes(10.0, most=3)
-        for user in "abcd":
-            held.learn("x", PrefixKey("1", user), b"f", "relay", 0.0)
-        assert [held.held("x", PrefixKey("1", user), b"f", 1.0) for user in "abcd"] == ["", "copy", "copy", "copy"]
 
 
 def drawn(workload: WorkloadConfig, seconds: float) -> Workload:
