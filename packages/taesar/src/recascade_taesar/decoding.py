@@ -18,9 +18,9 @@ from recascade_taesar.scores import Divergence, confidence, divergence, implausi
 
 # Logits of one model that are scored at a time: on a CPU, tables of that many fit its second-level cache. Fewer places
 # than that at once would slow the matrix products down, so they run ahead. Our choice, measured.
-_ELEMENTS_CPU = 1 << 17
+_ELEMENTS_CPU = 1 << 18
 _ELEMENTS_GPU = 1 << 26
-_LEAST_PLACES = 64
+_LEAST_PLACES = 128
 
 
 class Replacements(NamedTuple):
@@ -71,7 +71,7 @@ class ContrastiveDecoder:
         for part in _parts(len(states.mixed), self.places):
             mixed = states.mixed[part] @ self.mixed.t()
             other = states.source[part] @ self.experts[source].t()
-            logits = {domain: target[part] @ self.experts[domain].t() for domain, target in states.targets.items()}
+            logits = {domain: own[part] @ self.experts[domain].t() for domain, own in states.targets.items()}
             for rows in _parts(len(mixed), self.scored):
                 self._score(
                     mixed[rows], other[rows], {domain: target[rows] for domain, target in logits.items()}, found
