@@ -43,6 +43,8 @@ LOGS: dict[str, dict[str, Any]] = {
     "webis-ltr": {},
     "mq2007": {},
 }
+# Epochs at most, patience and lists in a batch: with 32 training lists, a usual batch would be one step per epoch.
+PACE = {"ml-1m": (14, 4, 128), "completejourney": (14, 4, 128), "webis-ltr": (40, 10, 8), "mq2007": (20, 5, 64)}
 
 
 def print_table(output: Path, cutoff: int) -> None:
@@ -72,6 +74,9 @@ def print_table(output: Path, cutoff: int) -> None:
 def print_groups(output: Path, cutoff: int) -> None:
     """NDCG by thirds of the history's length, where lists have histories of different lengths."""
     cells, metric = read(output), f"ndcg@{cutoff}"
+    records = [record for seeds in cells.values() for record in seeds.values()]
+    if all(len(set(record["history"])) == 1 for record in records):
+        return
     print(f"\n| NDCG@{cutoff} by length of the history | shortest third | middle | longest |\n|-|-|-|-|")
     for arm, network in (("initial order", ""), ("PRM", ""), ("MIR", ""), ("PSAD", "S"), ("PSAD", "T")):
         record = cells.get((arm, network), {})
@@ -89,12 +94,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
-    parser.add_argument("--epochs", type=int, default=14)
-    parser.add_argument("--patience", type=int, default=4)
     parser.add_argument("--cutoff", type=int, choices=(5, 10), default=10)
     parser.add_argument("--table", action="store_true", help="print what is there, compute nothing")
     arguments = parser.parse_args()
-    trainer = common_trainer(epochs=arguments.epochs, patience=arguments.patience)
+    epochs, patience, batch = PACE[arguments.data]
+    trainer = common_trainer(epochs=epochs, patience=patience, batch=batch)
     setting = Setting(arguments.data, LOGS[arguments.data], trainer)
     for seed in range(0 if arguments.table else arguments.seeds):
         for arm in arguments.arms:
