@@ -17,6 +17,7 @@ from recascade.cascade.live_stages import Live, LiveStages
 from recascade.cascade.pipeline import Pipeline
 from recascade.cascade.serve_config import ServeConfig
 from recascade.contracts.context import Context
+from recascade.contracts.hinted_ranker import Scored
 from recascade.contracts.retriever import TopK
 from recascade.models.popularity import Popularity
 
@@ -101,6 +102,7 @@ class Hinted(ToyRanker):
 
     def __init__(self) -> None:
         self.told: list[str] = []
+        self.whole = True
         self.ready = threading.Event()
 
     def hint(self, user: str, context: Context, candidates: int) -> str:
@@ -109,9 +111,9 @@ class Hinted(ToyRanker):
         self.ready.set()
         return "ticket"
 
-    def rank(self, user: str, context: Context, items: Tensor, ticket: str | None) -> Tensor:
+    def rank(self, user: str, context: Context, items: Tensor, ticket: str | None, budget: float) -> Scored:
         self.told.append(f"rank {user} {ticket}")
-        return items.float()
+        return Scored(items.float(), self.whole)
 
     def close(self) -> None:
         self.told.append("closed")
@@ -143,6 +145,15 @@ def test_a_hint_comes_before_the_candidates_and_its_ticket_with_them() -> None:
     assert ranker.told == ["hint somebody 20", "rank somebody ticket"]
     assert answer.items(12) == answered(toy_stages(ITEMS), 12).items(12)
     assert answer.degraded == []
+
+
+def test_a_ranker_that_read_a_part_of_the_history_is_named_and_its_order_kept() -> None:
+    stages, ranker = hinted_stages()
+    ranker.whole = False
+    with pipeline() as line:
+        answer = line.answer(stages, one_request(), 12, "somebody")
+    assert answer.items(12) == answered(toy_stages(ITEMS), 12).items(12)
+    assert answer.degraded == [{"stage": "ranker", "problem": "shortened"}]
 
 
 def test_a_hint_that_fails_and_a_request_of_nobody_are_ranked_without() -> None:

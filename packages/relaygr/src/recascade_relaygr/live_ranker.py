@@ -7,6 +7,7 @@ from functools import partial
 from torch import Tensor
 
 from recascade.contracts.context import Context
+from recascade.contracts.hinted_ranker import Scored
 from recascade_relaygr.engine.engine import RelayEngine
 from recascade_relaygr.engine.host import EngineHost
 from recascade_relaygr.ranker.hstu_ranker import HSTURanker
@@ -28,9 +29,10 @@ class LiveRanker:
         """Let the relay decide whether to run the prefix now."""
         return self.host.call(self.host.engine.hint, user, context, candidates)
 
-    def rank(self, user: str, context: Context, items: Tensor, ticket: Ticket | None) -> Tensor:
-        """float32 ``[1, k]``, on the prefix where it is there, in full where it is not."""
-        return self.host.wait(self.host.engine.rank(user, context, items[0], ticket)).scores[None]
+    def rank(self, user: str, context: Context, items: Tensor, ticket: Ticket | None, budget: float) -> Scored:
+        """On the prefix where it is there, in full where it is not, on the newest events where time is too short."""
+        answer = self.host.wait(self.host.engine.rank(user, context, items[0], ticket, budget=budget))
+        return Scored(answer.scores[None], answer.path != "degraded")
 
     def close(self) -> None:
         """Stop the engine."""

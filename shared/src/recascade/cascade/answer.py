@@ -16,7 +16,8 @@ class StageAnswer:
     Attributes:
         slot: ``retriever``, ``ranker`` or ``reranker``.
         name: method and version.
-        problem: why something else stands in for the stage; empty where it did its work.
+        problem: why something else stands in for the stage, or ``shortened`` where it read a part of the history only;
+            empty where it did its work.
         seconds: until its result, or until it was given up.
         best: the list after it, one row.
     """

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
+from threading import Event
 from time import perf_counter
 from typing import Any
 
@@ -74,8 +75,7 @@ class Pipeline:
         found = [replace(retrieved, best=new.beside_twins(retrieved.best, excluded))]
         if stages.ranker is not None:
             best = found[-1].best
-            rank = partial(_ranked, stages.ranker.stage, context, best, new.known(best.items), user, hint)
-            found.append(self._improve("ranker", stages.ranker, best, rank))
+            found.append(self._rank(stages.ranker, context, best, new.known(best.items), user, hint))
         if stages.reranker is not None:
             best = found[-1].best
             rerank = partial(rerank_with, stages.reranker.stage, context, best, new.known(best.items))
@@ -104,6 +104,29 @@ class Pipeline:
         best = retrieve(self._popular) if outcome.value is None else outcome.value
         return StageAnswer("retriever", _name(live), outcome.problem, outcome.seconds, best)
 
+    def _rank(
+        self,
+        live: Live[Ranker | HintedRanker],
+        context: Context,
+        best: TopK,
+        taken_for: Tensor,
+        user: str,
+        hint: Future[Any] | None,
+    ) -> StageAnswer:
+        ranker = live.stage
+        if not isinstance(ranker, HintedRanker):
+            return self._improve("ranker", live, best, partial(rank_with, ranker, context, best, taken_for))
+        shortened = Event()
+
+        def rank() -> TopK:
+            scored = ranker.rank(user, context, taken_for, _ticket(hint), self._deadlines["ranker"])
+            if not scored.whole:
+                shortened.set()
+            return in_order_of(scored.scores.float(), best)
+
+        answer = self._improve("ranker", live, best, rank)
+        return replace(answer, problem="shortened") if shortened.is_set() and not answer.problem else answer
+
     def _improve(self, slot: str, live: Live[object], before: TopK, improve: Callable[[], TopK]) -> StageAnswer:
         outcome = self._checked(slot, improve, before)
         best = before if outcome.value is None else outcome.value
@@ -131,20 +154,11 @@ class Pipeline:
         return sound and (before is None or torch.equal(ordered, before.items[0][before.items[0] >= 0].sort().values))
 
 
-def _ranked(
-    ranker: Ranker | HintedRanker,
-    context: Context,
-    best: TopK,
-    taken_for: Tensor,
-    user: str,
-    hint: Future[Any] | None,
-) -> TopK:
-    if not isinstance(ranker, HintedRanker):
-        return rank_with(ranker, context, best, taken_for)
-    # A hint that is not there yet, or failed, is no hint; ranking neither waits for it nor fails with it.
+def _ticket(hint: Future[Any] | None) -> Any:
+    """What the hint gave. One that is not there yet, or failed, is none; ranking neither waits for it nor fails with
+    it."""
     heard = hint is not None and hint.done() and not hint.cancelled() and hint.exception() is None
-    ticket = hint.result() if hint is not None and heard else None
-    return in_order_of(ranker.rank(user, context, taken_for, ticket).float(), best)
+    return hint.result() if hint is not None and heard else None
 
 
 def _name(live: Live[object]) -> str:

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Generic, Literal, TypeVar
 
 Result = TypeVar("Result")
-Problem = Literal["", "late", "failed", "busy", "invalid"]
+Problem = Literal["", "late", "failed", "busy", "invalid", "shortened"]
 _log = logging.getLogger(__name__)
 
 

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from recascade.contracts.context import Context
+
+
+class Scored(NamedTuple):
+    """Scores of one request.
+
+    Attributes:
+        scores: float32 ``[1, k]``, greater is better.
+        whole: False where the ranker read a part of the history only, to be in time.
+    """
+
+    scores: Tensor
+    whole: bool
 
 
 @runtime_checkable
@@ -27,14 +39,15 @@ class HintedRanker(Protocol):
         """
         ...
 
-    def rank(self, user: str, context: Context, items: Tensor, ticket: Any) -> Tensor:
-        """float32 ``[1, k]``, greater is better.
+    def rank(self, user: str, context: Context, items: Tensor, ticket: Any, budget: float) -> Scored:
+        """Score the candidates.
 
         Args:
             user: identifier.
             context: one request with the whole history.
             items: int64 ``[1, k]``, the candidates; -1 for an item that training never saw.
             ticket: from ``hint``, or None.
+            budget: seconds that it may take.
         """
         ...
 
