@@ -141,11 +141,10 @@ class Costs:
         return self.reload_table.seconds(tokens)
 
     def observe(self, work: Work, seconds: float) -> None:
-        """Learn from how long a work took."""
-        if work.kind == "prefill":
-            self.prefill_table.observe(work.end, 1, self.prefill(work.begin) + seconds)
-        elif work.kind == "reload":
+        """Learn from how long a work took, unless it was a chunk of a prefix: the sum of the chunks' 99th percentiles
+        is far above that of their sum, so ``prefill_table`` learns from whole prefixes."""
+        if work.kind == "reload":
             self.reload_table.observe(work.end, 1, seconds)
-        elif work.kind != "copy":
+        elif work.kind in ("rank", "full"):
             table = self.rank_table if work.kind == "rank" else self.full_table
             table.observe(work.sizes.prefix, work.sizes.candidates, seconds)

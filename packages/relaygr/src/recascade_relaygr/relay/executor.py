@@ -14,7 +14,7 @@ from recascade_relaygr.relay.device import Device, Work
 from recascade_relaygr.relay.rates import BusyWindow
 
 Choose = Callable[[], "Work | None"]
-Done = Callable[[Any, "BaseException | None"], None]
+Done = Callable[[Any, "BaseException | None", float], None]
 
 
 class Task:
@@ -23,7 +23,7 @@ class Task:
     Attributes:
         choose: gives the work when the lane is free, so that it fits the time that is left; None where there is nothing
             left to do.
-        done: told result or failure.
+        done: told result or failure, and the seconds that the device took.
         cost: predicted seconds, for the queue's length.
         deadline: order among ranking tasks.
         ranking: whether somebody waits for it.
@@ -175,7 +175,7 @@ class Executor:
                 self._fill_window.end(fill, seconds)
             if error is None:
                 self.observe(work, seconds)
-            task.done(result, error)
+            task.done(result, error, seconds)
             self._dispatch()
 
         self.device.start(work, finish)

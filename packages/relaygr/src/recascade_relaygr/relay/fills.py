@@ -25,19 +25,21 @@ class Fill:
         payload: of the signal or request that began it.
         copy: where it comes from; None to compute it.
         tokens: how far it is.
+        seconds: that the device has taken so far.
         begun: whether the device has begun.
         deadline: of the ranking request that waits for it; None where nobody does.
         task: in the queue of prefixes; None while the device works or a request waits.
         waiters: requests that wait, each with what to do when the prefix is ready and when it failed.
     """
 
-    __slots__ = ("begun", "copy", "deadline", "entry", "payload", "task", "tokens", "waiters")
+    __slots__ = ("begun", "copy", "deadline", "entry", "payload", "seconds", "task", "tokens", "waiters")
 
     def __init__(self, entry: Entry, payload: Any, copy: Copy | None, deadline: float | None) -> None:
         self.entry = entry
         self.payload = payload
         self.copy = copy
         self.tokens = 0
+        self.seconds = 0.0
         self.begun = False
         self.deadline = deadline
         self.task: Task | None = None
@@ -116,7 +118,7 @@ class Fills:
             self.cache.pin(entry)
             return Work("copy", Sizes(entry.tokens, 0, 0), cost, entry.pages, end=entry.tokens)
 
-        def done(result: Any, error: BaseException | None) -> None:
+        def done(result: Any, error: BaseException | None, seconds: float) -> None:
             self.statistics.fills["copy" if error is None else "copy-failed"] += 1
             if error is None and entry.state is not State.DEAD:
                 size = self.cache.bytes_of(entry.tokens)
@@ -143,13 +145,14 @@ class Fills:
                 return Work("reload", sizes, cost, entry.pages, end=end, payload=fill.copy.payload)
             return Work("prefill", sizes, cost, entry.pages, fill.tokens, end, fill.payload)
 
-        def done(result: Any, error: BaseException | None) -> None:
+        def done(result: Any, error: BaseException | None, seconds: float) -> None:
             if error is not None or entry.state is State.DEAD:
                 if fill.copy is not None and error is not None:
                     self.expander.drop(entry.key)
                 self._fail(fill, "cancelled" if error is None else "failed")
                 return
             fill.tokens = end
+            fill.seconds += seconds
             if end < entry.tokens:
                 self._queue(fill)
             else:
@@ -163,6 +166,8 @@ class Fills:
     def _finish(self, fill: Fill) -> None:
         self.statistics.fills[_kind(fill)] += 1
         entry = fill.entry
+        if fill.copy is None:
+            self.costs.prefill_table.observe(entry.tokens, 1, fill.seconds)
         entry.fill = None
         entry.copied = fill.copy is not None
         # Waiters pin the entry before the fill lets go of it, so that it is not spent in between.

@@ -266,7 +266,7 @@ class Instance:
             pending.begin(self.clock.time())
             return Work("rank", request.sizes, cost, pages, end=tokens, payload=request.payload)
 
-        def done(result: Any, error: BaseException | None) -> None:
+        def done(result: Any, error: BaseException | None, seconds: float) -> None:
             self.cache.unpin(entry, request.request)
             if error is None:
                 self._answer(pending, path, result, request.sizes.prefix)
@@ -292,7 +292,7 @@ class Instance:
             sizes = request.sizes._replace(prefix=tokens)
             return Work("full", sizes, self.costs.full(sizes), payload=request.payload)
 
-        def done(result: Any, error: BaseException | None) -> None:
+        def done(result: Any, error: BaseException | None, seconds: float) -> None:
             if error is not None and not last_resort:
                 self._rank_in_full(pending, last_resort=True)
                 return
