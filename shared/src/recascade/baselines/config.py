@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from recascade.baselines.checks import check_blocks, check_sequence_model
 from recascade.contracts.checks import check_at_least, check_choice, check_within
-from recascade.errors import ConfigurationError
 from recascade.training.config import LossConfig
 
 
@@ -124,8 +124,8 @@ class SASRecConfig:
 
     def check(self) -> None:
         """Refuse values that cannot work."""
-        _check_sequence_model(self.dimension, self.max_length, self.dropout, self.windows, self.loss)
-        _check_blocks(self.dimension, self.blocks, self.heads)
+        check_sequence_model(self.dimension, self.max_length, self.dropout, self.windows, self.loss)
+        check_blocks(self.dimension, self.blocks, self.heads)
         check_choice("model.order", self.order, ("release", "pre_norm"))
         check_choice("model.positions", self.positions, ("from_start", "from_end"))
 
@@ -152,35 +152,6 @@ class CL4SRecConfig(SASRecConfig):
         check_at_least("model.contrast", self.contrast, 0)
         for name in ("crop_share", "mask_share", "reorder_share"):
             check_within(f"model.{name}", getattr(self, name), 0, 1)
-
-
-@dataclass
-class CrossDomainSASRecConfig:
-    """SASRec that reads the mixed and the own-domain history, after ABXI (WWW 2025, arXiv 2501.15118).
-
-    Attributes:
-        dimension: width of item vectors and states; 64 (the paper: 128).
-        blocks: transformer blocks; 2.
-        heads: attention heads; 1.
-        rank: of the domain's adapters and of its projector; 16 (the paper tunes 8 to 32).
-        max_length: events of a mixed history that are read; 100.
-        dropout: rate on the input and inside the blocks; 0.2.
-        windows: train on the ``last`` ``max_length`` + 1 events of a user or on all of them in ``chunks``.
-    """
-
-    dimension: int = 64
-    blocks: int = 2
-    heads: int = 1
-    rank: int = 16
-    max_length: int = 100
-    dropout: float = 0.2
-    windows: str = "last"
-
-    def check(self) -> None:
-        """Refuse values that cannot work."""
-        _check_sequence_model(self.dimension, self.max_length, self.dropout, self.windows, LossConfig())
-        _check_blocks(self.dimension, self.blocks, self.heads)
-        check_at_least("model.rank", self.rank, 1)
 
 
 @dataclass
@@ -217,8 +188,8 @@ class HSTUConfig:
 
     def check(self) -> None:
         """Refuse values that cannot work."""
-        _check_sequence_model(self.dimension, self.max_length, self.dropout, self.windows, self.loss)
-        _check_blocks(self.dimension, self.blocks, self.heads)
+        check_sequence_model(self.dimension, self.max_length, self.dropout, self.windows, self.loss)
+        check_blocks(self.dimension, self.blocks, self.heads)
         check_at_least("model.time_buckets", self.time_buckets, 0)
         check_choice("model.normaliser", self.normaliser, ("max_length", "visible"))
         check_choice("model.output", self.output, ("layer_norm", "unit_length"))
@@ -251,7 +222,7 @@ class GRU4RecConfig:
 
     def check(self) -> None:
         """Refuse values that cannot work."""
-        _check_sequence_model(self.dimension, self.max_length, self.dropout, self.windows, self.loss)
+        check_sequence_model(self.dimension, self.max_length, self.dropout, self.windows, self.loss)
         check_at_least("model.layers", self.layers, 1)
         if self.hidden is not None:
             check_at_least("model.hidden", self.hidden, 1)
@@ -290,25 +261,7 @@ class DSSMConfig:
 
     def check(self) -> None:
         """Refuse values that cannot work."""
-        _check_sequence_model(self.dimension, self.max_length, self.dropout, self.windows, self.loss)
+        check_sequence_model(self.dimension, self.max_length, self.dropout, self.windows, self.loss)
         check_at_least("model.recent", self.recent, 1)
         check_at_least("model.hidden", min(self.hidden, default=1), 1)
         check_choice("model.similarity", self.similarity, ("inner_product", "cosine"))
-
-
-def _check_sequence_model(dimension: int, max_length: int, dropout: float, windows: str, loss: LossConfig) -> None:
-    check_at_least("model.dimension", dimension, 1)
-    check_at_least("model.max_length", max_length, 1)
-    if not 0 <= dropout < 1:
-        raise ConfigurationError(f"model.dropout is {dropout}; it must be at least 0 and below 1.")
-    check_choice("model.windows", windows, ("last", "chunks"))
-    loss.check()
-
-
-def _check_blocks(dimension: int, blocks: int, heads: int) -> None:
-    check_at_least("model.blocks", blocks, 1)
-    check_at_least("model.heads", heads, 1)
-    if dimension % heads:
-        raise ConfigurationError(
-            f"model.dimension is {dimension} and model.heads is {heads}; the dimension must be a multiple of the heads."
-        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from recascade.baselines import config, generative_config
+from recascade.baselines.cross_domain_config import CrossDomainSASRecConfig
 from recascade.contracts.method import Method
 
 _FLOORS = ("popularity", "transition", "co-visit", "item-knn")
@@ -136,7 +137,7 @@ CROSS_DOMAIN_SASREC = Method(
     name="cross-domain-sasrec",
     stage="retrieval",
     summary="one encoder over the mixed and the own-domain history",
-    config=config.CrossDomainSASRecConfig,
+    config=CrossDomainSASRecConfig,
     fit="recascade.baselines.neural:fit_cross_domain_sasrec",
     baselines=(*_FLOORS, "sasrec"),
     axes={"dimension": (32, 64, 128), "rank": (8, 16, 32), "max_length": (50, 100)},

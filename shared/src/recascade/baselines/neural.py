@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from recascade.baselines import config
+from recascade.baselines.cross_domain_config import CrossDomainSASRecConfig
 from recascade.contracts.method import FIT_FILE, Experiment
 from recascade.data.next_item import NextItemData, Windows
 from recascade.errors import ConfigurationError
@@ -83,7 +84,7 @@ def fit_cross_domain_sasrec(experiment: Experiment) -> InnerProductRetriever:
     Raises:
         ConfigurationError: the split has no target domain.
     """
-    settings: config.CrossDomainSASRecConfig = experiment.config
+    settings: CrossDomainSASRecConfig = experiment.config
     data = experiment.data
     if data.rankable is None:
         raise ConfigurationError("cross-domain-sasrec needs a target domain; set split.target_domain=NAME.")
