@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pytest
 import torch
 
 from recascade.bench.config import compose
@@ -18,7 +17,6 @@ from recascade.data.dataset import Dataset
 from recascade.data.encode import encode
 from recascade.data.split import make_split
 from recascade.data.split_config import SplitConfig
-from recascade.errors import ConfigurationError
 from recascade.evaluation.config import EvaluationConfig
 from recascade.evaluation.evaluate import evaluate
 from recascade.models.cross_domain_sasrec import CrossDomainSASRec
@@ -94,11 +92,3 @@ def test_it_learns_what_only_the_other_domain_tells(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     retriever = method.run(Experiment(run.model, run.trainer, data, split, 0, tmp_path / "run"))
     assert evaluate(retriever, data, "test", EvaluationConfig(cutoffs=[1])).summary["hit_rate@1"] > 0.8
-
-
-def test_a_split_without_a_target_domain_is_refused(tmp_path: Path) -> None:
-    method = find_method("cross-domain-sasrec")
-    split = make_split(told_by_another_domain(tmp_path / "log"), SplitConfig(), tmp_path / "split")
-    run = compose(method, data="told", overrides=QUICK)
-    with pytest.raises(ConfigurationError, match=r"set split\.target_domain"):
-        method.run(Experiment(run.model, run.trainer, encode(split), split, 0, tmp_path))

@@ -135,6 +135,16 @@ class CL4SRecConfig(SASRecConfig):
     """CL4SRec (Xie et al., ICDE 2022, arXiv 2010.14395): SASRec with a contrast of altered histories.
 
     Attributes:
+        dimension: as for SASRec, like the others up to ``loss``; 64.
+        blocks: 2.
+        heads: 1.
+        max_length: 50.
+        dropout: 0.2.
+        order: ``release``.
+        positions: ``from_start``.
+        output_projection: true.
+        windows: ``last``.
+        loss: of the next items; the full softmax.
         contrast: λ, weight of the contrast beside the loss of the next items; 0.1 as in the paper.
         crop_share: η, share of a history that a crop keeps; 0.6 (our choice from the paper's grid, 0.1 to 0.9).
         mask_share: γ, share of the events that are masked; 0.3 (likewise).

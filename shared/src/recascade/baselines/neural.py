@@ -12,7 +12,6 @@ from recascade.baselines import config
 from recascade.baselines.cross_domain_config import CrossDomainSASRecConfig
 from recascade.contracts.method import FIT_FILE, Experiment
 from recascade.data.next_item import NextItemData, Windows
-from recascade.errors import ConfigurationError
 from recascade.files import write_json
 from recascade.models.cl4srec import CL4SRec
 from recascade.models.cross_domain_sasrec import CrossDomainSASRec
@@ -79,17 +78,11 @@ def fit_cl4srec(experiment: Experiment) -> InnerProductRetriever:
 
 
 def fit_cross_domain_sasrec(experiment: Experiment) -> InnerProductRetriever:
-    """Train the cross-domain SASRec for the split's target domain.
-
-    Raises:
-        ConfigurationError: the split has no target domain.
-    """
+    """Train the cross-domain SASRec for the split's target domain; without one all items are one domain."""
     settings: CrossDomainSASRecConfig = experiment.config
     data = experiment.data
-    if data.rankable is None:
-        raise ConfigurationError("cross-domain-sasrec needs a target domain; set split.target_domain=NAME.")
     torch.manual_seed(experiment.seed)
-    members = torch.from_numpy(data.rankable)
+    members = torch.arange(len(data.items)) if data.rankable is None else torch.from_numpy(data.rankable)
     model = CrossDomainSASRec(
         len(data.items),
         members,
