@@ -6,14 +6,14 @@ full inference; when even that is too late, over a shortened history. The state 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from recascade.errors import RecascadeError
 from recascade_relaygr.relay.arena import PageArena
 from recascade_relaygr.relay.cache import Entry, PrefixCache, State
-from recascade_relaygr.relay.clock import Clock, Timer
+from recascade_relaygr.relay.clock import Clock
 from recascade_relaygr.relay.config import RelayConfig
 from recascade_relaygr.relay.costs import Costs
 from recascade_relaygr.relay.device import Device, Work
@@ -23,12 +23,13 @@ from recascade_relaygr.relay.fills import Fill, Fills
 from recascade_relaygr.relay.lifecycle import LifecycleWindow
 from recascade_relaygr.relay.observed_quantile import RunningQuantile
 from recascade_relaygr.relay.pending import Pending
+from recascade_relaygr.relay.promise_timer import PromiseTimer
+from recascade_relaygr.relay.recent_requests import RecentRequests
 from recascade_relaygr.relay.requests import Outcome, OwnerLoad, Path, PrefixKey, RankRequest, Signal
 from recascade_relaygr.relay.statistics import Statistics
 
 _MIB = 1 << 20
-_HIGH = 0.99
-_STEP = 2e-3
+_HIGH, _STEP = 0.99, 2e-3
 
 
 class InstanceGoneError(RecascadeError):
@@ -80,10 +81,9 @@ class Instance:
             self.cache.on_spent = self.fills.copy_to_host
         self.delay = RunningQuantile(_HIGH, _STEP)
         self.rank_cost = RunningQuantile(_HIGH, _STEP)
-        self._signalled: OrderedDict[str, tuple[float, Entry | None]] = OrderedDict()
-        self._answered: OrderedDict[str, float] = OrderedDict()
+        self._recent = RecentRequests(config.tombstone_seconds)
+        self._promises = PromiseTimer(clock, self.cache)
         self._pending: dict[str, Pending] = {}
-        self._expiry: Timer | None = None
         self._gone = False
 
     def signal(self, signal: Signal) -> str:
@@ -93,28 +93,27 @@ class Instance:
             ``started``, ``hit``, ``joined``, ``late`` or ``refused`` (there is no room).
         """
         now = self.clock.time()
-        self._forget_old(now)
+        self._recent.forget_old(now)
         entry, verdict = self._take_signal(signal, now)
         self.statistics.signals[verdict] += 1
-        if verdict != "late" and signal.request not in self._signalled:
-            self._signalled[signal.request] = now, entry
-        self._watch_promises()
+        if verdict != "late":
+            self._recent.announce(signal.request, now, entry)
+        self._promises.watch()
         return verdict
 
     def rank(self, request: RankRequest, done: Callable[[Outcome], None]) -> None:
         """Have candidates scored; ``done`` is called exactly once, unless the request is cancelled."""
         now = self.clock.time()
-        self._forget_old(now)
+        self._recent.forget_old(now)
         self.cache.expire(now)
         pending = Pending(request, done, now)
         if self._gone:
-            pending.answer(Outcome("full", None, 0, 0.0, 0.0, self._gone_error()))
+            self._send_elsewhere(pending)
             return
-        self._answered[request.request] = now
         self._pending[request.request] = pending
-        signalled = self._signalled.pop(request.request, None)
-        if signalled is not None:
-            self.window.observe(now - signalled[0], now)
+        announced = self._recent.come(request.request, now)
+        if announced is not None:
+            self.window.observe(now - announced.time, now)
         if request.relay and request.sizes.prefix:
             self._rank_on_prefix(pending, now)
         else:
@@ -122,14 +121,12 @@ class Instance:
 
     def cancel(self, request: str) -> None:
         """Nobody waits for this request any more; its signal, if still to come, is without effect."""
-        self._answered[request] = self.clock.time()
+        announced = self._recent.come(request, self.clock.time())
         pending = self._pending.pop(request, None)
         if pending is not None:
             pending.cancel()
-        signalled = self._signalled.pop(request, None)
-        entry = signalled[1] if signalled is not None else None
-        if entry is not None:
-            self._release(entry, request)
+        if announced is not None and announced.entry is not None:
+            self._release(announced.entry, request)
 
     def load(self) -> OwnerLoad:
         """What gateways want to know."""
@@ -155,23 +152,24 @@ class Instance:
         more."""
         self._gone = True
         for pending in list(self._pending.values()):
-            pending.answer(Outcome("full", None, 0, 0.0, 0.0, self._gone_error()))
+            self._send_elsewhere(pending)
         self._pending.clear()
 
     def _take_signal(self, signal: Signal, now: float) -> tuple[Entry | None, str]:
-        if self._gone or signal.request in self._answered or now > signal.deadline:
+        if self._gone or self._recent.answered(signal.request) or now > signal.deadline:
             return None, "late"
         entry = self.cache.get(signal.key, signal.fingerprint)
         if entry is not None:
             self.cache.touch(entry, signal.request, now, self.window.seconds)
             return entry, "joined" if entry.state in (State.RESERVED, State.FILLING) else "hit"
-        entry = self.cache.reserve(
-            signal.key, signal.fingerprint, signal.tokens, signal.request, now, self.window.seconds
-        )
+        entry = self._reserve(signal, signal.tokens, now)
         if entry is None:
             return None, "refused"
         self.fills.begin(entry, signal.payload, self.expander.get(signal.key, signal.fingerprint, now))
         return entry, "started"
+
+    def _reserve(self, asked: Signal | RankRequest, tokens: int, now: float) -> Entry | None:
+        return self.cache.reserve(asked.key, asked.fingerprint, tokens, asked.request, now, self.window.seconds)
 
     def _rank_on_prefix(self, pending: Pending, now: float) -> None:
         """The request's own signal, so to speak, but one that must not compute: find, join, or bring back."""
@@ -193,34 +191,15 @@ class Instance:
     def _rank_without_entry(self, pending: Pending, now: float) -> None:
         request = pending.request
         copy = self.expander.get(request.key, request.fingerprint, now)
-        in_time = copy is not None and (
-            self.costs.reload(copy.tokens) + self.costs.rank(request.sizes) <= request.deadline - now
-        )
+        left = request.deadline - now - self.costs.rank(request.sizes)
+        in_time = copy is not None and self.costs.reload(copy.tokens) <= left
         if in_time or self.config.fill_on_rank:
-            entry = self.cache.reserve(
-                request.key,
-                request.fingerprint,
-                request.sizes.prefix,
-                request.request,
-                now,
-                self.window.seconds,
-            )
+            entry = self._reserve(request, request.sizes.prefix, now)
             if entry is not None:
                 fill = self.fills.begin(entry, request.payload, copy if in_time else None, deadline=request.deadline)
                 self._wait(pending, fill, "relay_reload" if in_time else "full", float("inf"))
                 return
         self._rank_in_full(pending)
-
-    def _watch_promises(self) -> None:
-        """End promises in time even where nothing else happens, so that their prefixes are copied while it is quiet."""
-        deadline = self.cache.next_deadline
-        if self._expiry is None and deadline is not None:
-            self._expiry = self.clock.call_at(deadline, self._end_promises)
-
-    def _end_promises(self) -> None:
-        self._expiry = None
-        self.cache.expire(self.clock.time())
-        self._watch_promises()
 
     def _patience(self, pending: Pending, fill: Fill, now: float) -> float:
         """Seconds that a request waits for a fill; none where the answer would come too late that way."""
@@ -232,19 +211,13 @@ class Instance:
         return expected + self.config.join_slop_ms / 1e3 if expected + self.costs.rank(sizes) <= limit else 0.0
 
     def _wait(self, pending: Pending, fill: Fill, path: Path, patience: float) -> None:
-        def ready() -> None:
-            self._score(pending, fill.entry, path)
-
-        def failed() -> None:
-            self._rank_in_full(pending)
-
         def impatient() -> None:
             pending.timer = None
             fill.waiters.remove(waiter)
             self._release(fill.entry, pending.request.request)
             self._rank_in_full(pending)
 
-        waiter = (pending, ready, failed)
+        waiter = (pending, partial(self._score, pending, fill.entry, path), partial(self._rank_in_full, pending))
         fill.waiters.append(waiter)
         if patience < float("inf"):
             pending.timer = self.clock.call_at(self.clock.time() + patience, impatient)
@@ -322,12 +295,6 @@ class Instance:
     def _headroom(self) -> float:
         return self.config.rank_budget - self.rank_cost.value - self.executor.rank_queue
 
-    def _forget_old(self, now: float) -> None:
-        oldest = now - self.config.tombstone_seconds
-        while self._answered and next(iter(self._answered.values())) < oldest:
-            self._answered.popitem(last=False)
-        while self._signalled and next(iter(self._signalled.values()))[0] < oldest:
-            self._signalled.popitem(last=False)
-
-    def _gone_error(self) -> InstanceGoneError:
-        return InstanceGoneError(f"Instance {self.name} has left the service; send the request to another one.")
+    def _send_elsewhere(self, pending: Pending) -> None:
+        gone = InstanceGoneError(f"Instance {self.name} has left the service; send the request to another one.")
+        pending.answer(Outcome("full", None, 0, 0.0, 0.0, gone))
