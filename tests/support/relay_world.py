@@ -104,9 +104,7 @@ class World:
                 self.answered_twice.append(request)
             self.answers[request] = outcome
 
-        self.instance.rank(
-            RankRequest(request, PrefixKey("v", user), content, sizes, deadline, relay=relay), done
-        )
+        self.instance.rank(RankRequest(request, PrefixKey("v", user), content, sizes, deadline, relay=relay), done)
 
     def path(self, request: str) -> str:
         return self.answers[request].path

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from recascade.bench import registry
 from recascade.bench.registry import (
     KNOWN_METHODS,
     broken_methods,
@@ -80,11 +81,14 @@ def test_an_unknown_method_names_the_nearest() -> None:
 
 
 @pytest.mark.parametrize("name", KNOWN_METHODS)
-def test_a_method_that_is_not_installed_says_how_to_install_it(name: str) -> None:
-    if name not in missing_methods():
-        pytest.skip(f"{name} is installed")
+def test_a_method_that_is_not_installed_says_how_to_install_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    others = [point for point in registry.entry_points(group=registry.GROUP) if point.name != name]
+    monkeypatch.setattr(registry, "entry_points", lambda group: others)
+    registry._discover.cache_clear()
+    assert name in missing_methods()
     with pytest.raises(MissingDependencyError, match=rf'pip install "recascade\[{name}\]"'):
         find_method(name)
+    registry._discover.cache_clear()
 
 
 def test_listing_methods_imports_nothing_heavy() -> None:

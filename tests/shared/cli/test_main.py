@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from recascade.bench import registry
 from recascade.cli.main import COMMANDS, main
 
 HEAVY = "{'torch', 'lightning', 'polars', 'pyarrow', 'numpy', 'scipy', 'rich', 'omegaconf'} & sys.modules.keys()"
@@ -100,7 +101,11 @@ def test_an_output_that_is_no_folder_is_named(home: Path, log: Path, call: Call,
     assert "file/runs" in error and "Traceback" not in error
 
 
-def test_methods_lists_what_runs_and_how_to_install_the_rest(acme: None, call: Call) -> None:
+def test_methods_lists_what_runs_and_how_to_install_the_rest(
+    acme: None, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_psad = [point for point in registry.entry_points(group=registry.GROUP) if point.name != "psad"]
+    monkeypatch.setattr(registry, "entry_points", lambda group: without_psad)
     status, out, _ = call("methods")
     assert status == 0
     assert "acme" in out and "a third party's method" in out
