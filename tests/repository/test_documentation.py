@@ -31,7 +31,7 @@ def documented_commands() -> list[str]:
 
 @pytest.mark.parametrize("line", documented_commands())
 def test_documented_command_is_understood(line: str) -> None:
-    words = shlex.split(line)[1:]
+    words = shlex.split(line, comments=True)[1:]
     current: click.Command = command
     context = click.Context(command)
     while isinstance(current, click.Group):
