@@ -86,8 +86,10 @@ class EncodedSplit:
     @cached_property
     def rankable(self) -> NDArray[np.int64] | None:
         """int64 ``[C]``: the items that can answer a request, those of the target domain; None for all."""
+        if self.item_domains is None:
+            return None
         domain = self.manifest.config.target_domain
-        return self.item_domains.members(domain) if domain and self.item_domains is not None else None
+        return self.item_domains.members(domain) if domain else None
 
     def with_validation_trained(self) -> EncodedSplit:
         """The same split with the validation events counted as training events, for the last fit before the test."""
