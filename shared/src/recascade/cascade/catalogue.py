@@ -68,6 +68,8 @@ def _titles(data: EncodedSplit, split: Split) -> dict[int, str]:
     if items is None or not columns:
         return {}
     numbered = data.items.ids.to_frame("item_id").with_row_index("number")
-    known = items.select("item_id", title=pl.col(columns[0]).cast(pl.String)).unique("item_id", keep="first").collect()
+    # A column may be there and empty, as titles are in logs of purchases.
+    title = pl.coalesce(pl.col(columns).cast(pl.String))
+    known = items.select("item_id", title=title).unique("item_id", keep="first").collect()
     found = numbered.join(known, on="item_id", how="inner").drop_nulls()
     return {number: title[:_LONGEST_TITLE] for number, title in found.select("number", "title").iter_rows()}
