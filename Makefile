@@ -19,7 +19,7 @@ demo: $(VENV)/demo.installed ## install what the demo needs, run it on real purc
 install: $(VENV)/development.installed ## install everything for development (editable), tools included
 
 test: $(VENV)/development.installed ## run the tests and the examples in docstrings
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test-engines: $(VENV)-engines/engines.installed ## run ReCast's tests under TRL and verl, in an environment of their own
 	HF_HUB_OFFLINE=1 TRL_EXPERIMENTAL_SILENCE=1 $(VENV)-engines/bin/python -m pytest tests/recast/test_trl.py tests/recast/test_verl.py
