@@ -1,4 +1,4 @@
-"""One instance of the relay on a clock that a test moves and a device that takes tabulated times and fails on demand."""
+"""One instance of the relay: a clock that a test moves, a device that takes tabulated times and fails on demand."""
 
 from __future__ import annotations
 
