@@ -28,7 +28,6 @@ def test_an_error_is_an_outcome_and_its_place_is_free_again() -> None:
     worker = StageWorker("stage", workers=1, waiting=0)
     for _ in range(5):
         assert worker.call(lambda: 1 // 0, deadline=5).problem == "failed"
-        time.sleep(0.01)
     assert worker.call(lambda: 7, deadline=5).value == 7
     worker.close()
 
@@ -46,14 +45,13 @@ def test_calls_that_never_end_do_not_pile_up() -> None:
     # The second one was cancelled while it waited, so one more may wait; nobody waits for a deadline in vain for long.
     assert problems == ["late", "late"]
     assert len(entered) == 1, "a call that was given up before it began never begins"
-    waiting = threading.Thread(target=lambda: worker.call(stuck, deadline=5))
-    waiting.start()
-    time.sleep(0.05)
+    waiting = worker.start(stuck)
     begin = time.perf_counter()
     assert worker.call(stuck, deadline=20).problem == "busy"
     assert time.perf_counter() - begin < 10
     let_go.set()
-    waiting.join()
+    assert waiting is not None
+    waiting.result(timeout=10)
     worker.close()
 
 

@@ -9,7 +9,7 @@ from concurrent.futures import TimeoutError as DeadlineError
 from dataclasses import dataclass
 from threading import BoundedSemaphore
 from time import perf_counter
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 Result = TypeVar("Result")
 Problem = Literal["", "late", "failed", "busy", "invalid", "shortened"]
@@ -83,14 +83,27 @@ class StageWorker:
         """
         if not self._room.acquire(blocking=False):
             return None
+
+        def run() -> Result:
+            try:
+                return function()
+            finally:
+                # Before anybody learns of the end, so that whoever waited for it finds the place free.
+                self._room.release()
+
         try:
-            future = self._pool.submit(function)
+            future = self._pool.submit(run)
         except RuntimeError:
             self._room.release()
             raise
-        future.add_done_callback(lambda _: self._room.release())
+        future.add_done_callback(self._let_go)
         return future
 
     def close(self) -> None:
         """Let go of the threads; calls that wait are dropped, those under way are not waited for."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _let_go(self, future: Future[Any]) -> None:
+        """Free the place of a call that never began."""
+        if future.cancelled():
+            self._room.release()
