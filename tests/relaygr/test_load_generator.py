@@ -14,7 +14,6 @@ from click.testing import CliRunner
 from http_service import listening
 from hypothesis import given
 from hypothesis import strategies as st
-from relaygr_runs import fitted, prepare
 
 from recascade.errors import ConfigurationError, DataError
 from recascade_relaygr.commands import commands
@@ -23,7 +22,7 @@ from recascade_relaygr.load.generator import run_load
 from recascade_relaygr.load.load import measure_load
 from recascade_relaygr.load.schedule import Visit, plan
 from recascade_relaygr.load.think_times import think_times
-from recascade_relaygr.run_folder import ServedRun, read_run, request_of
+from recascade_relaygr.run_folder import ServedRun, request_of
 from recascade_relaygr.serve import serve
 
 RELAY: dict[str, Any] = {
@@ -48,20 +47,8 @@ LOAD: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("relaygr") / "run"
-    fitted(prepare(tmp_path_factory.mktemp("relaygr")), folder, trainer__max_epochs=1)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(folder: Path) -> ServedRun:
-    return read_run(folder)
-
-
-@pytest.fixture(scope="module")
-def url(folder: Path) -> Iterator[str]:
-    with listening(serve(folder, RELAY)) as url:
+def url(run_folder: Path) -> Iterator[str]:
+    with listening(serve(run_folder, RELAY)) as url:
         yield url
 
 
@@ -165,30 +152,30 @@ class TestOpenLoop:
         assert result.paths == {"full": 1}
 
 
-def test_an_engine_answers_a_load(folder: Path) -> None:
-    figures = measure_load(folder, LOAD | RELAY)
+def test_an_engine_answers_a_load(run_folder: Path) -> None:
+    figures = measure_load(run_folder, LOAD | RELAY)
     assert figures["offered"] == figures["answered"] > 5
     assert figures["failures"] == {}
     assert figures["paths"]["relay"] > 0
     assert figures["engine"]["errors"] == 0
 
 
-def test_a_service_answers_the_same_load(folder: Path, url: str) -> None:
-    figures = measure_load(folder, LOAD, url)
+def test_a_service_answers_the_same_load(run_folder: Path, url: str) -> None:
+    figures = measure_load(run_folder, LOAD, url)
     assert figures["offered"] == figures["answered"] > 5
     assert figures["failures"] == {}
     assert figures["paths"]["relay"] > 0
 
 
-def test_without_hints_nothing_is_run_ahead(folder: Path) -> None:
-    figures = measure_load(folder, LOAD | RELAY | {"load.hints": False, "relay.expander.enabled": False})
+def test_without_hints_nothing_is_run_ahead(run_folder: Path) -> None:
+    figures = measure_load(run_folder, LOAD | RELAY | {"load.hints": False, "relay.expander.enabled": False})
     assert figures["paths"] == {"full": 1.0}
 
 
-def test_the_command_prints_and_writes_the_figures(folder: Path, url: str, tmp_path: Path) -> None:
+def test_the_command_prints_and_writes_the_figures(run_folder: Path, url: str, tmp_path: Path) -> None:
     words = [f"{key}={json.dumps(value)}" for key, value in LOAD.items()]
     output = tmp_path / "load.json"
-    result = CliRunner().invoke(commands, ["load", str(folder), "--url", url, "--output", str(output), *words])
+    result = CliRunner().invoke(commands, ["load", str(run_folder), "--url", url, "--output", str(output), *words])
     assert result.exit_code == 0, result.output
     assert "100.0% within the limit" in result.output
     assert json.loads(output.read_text())["answered"] > 5
@@ -203,12 +190,12 @@ def test_the_command_prints_and_writes_the_figures(folder: Path, url: str, tmp_p
         ({}, "https://somewhere", "no address of a service"),
     ],
 )
-def test_mistakes_are_told(folder: Path, options: dict[str, Any], url: str, sentence: str) -> None:
+def test_mistakes_are_told(run_folder: Path, options: dict[str, Any], url: str, sentence: str) -> None:
     with pytest.raises(ConfigurationError, match=sentence):
-        measure_load(folder, {"load.candidates": 5, **options}, url)
+        measure_load(run_folder, {"load.candidates": 5, **options}, url)
 
 
-def test_a_service_that_is_not_there_fails_each_request(folder: Path) -> None:
-    figures = measure_load(folder, LOAD, "http://127.0.0.1:1")
+def test_a_service_that_is_not_there_fails_each_request(run_folder: Path) -> None:
+    figures = measure_load(run_folder, LOAD, "http://127.0.0.1:1")
     assert figures["answered"] == 0
     assert sum(figures["failures"].values()) == figures["offered"]

@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 from http_service import answering
-from relaygr_runs import fitted, prepare
 
 from recascade.errors import RecascadeError
 from recascade.settings import compose_sections, flatten
 from recascade_relaygr.engine.host import EngineHost
 from recascade_relaygr.relay.config import RelayConfig
 from recascade_relaygr.relay.requests import Ticket
-from recascade_relaygr.run_folder import ServedRun, read_run
+from recascade_relaygr.run_folder import ServedRun
 from recascade_relaygr.serve import serve
 from recascade_relaygr.serve_config import ServeConfig
 
@@ -49,20 +48,8 @@ ITEMS = torch.arange(12)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("relaygr") / "run"
-    fitted(prepare(tmp_path_factory.mktemp("relaygr")), folder, trainer__max_epochs=1)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(folder: Path) -> ServedRun:
-    return read_run(folder)
-
-
-@pytest.fixture(scope="module")
-def host(folder: Path) -> Iterator[EngineHost[RayEngine]]:
-    host = EngineHost(lambda: RayEngine(folder, ServeConfig(instances=2), RELAY))
+def host(run_folder: Path) -> Iterator[EngineHost[RayEngine]]:
+    host = EngineHost(lambda: RayEngine(run_folder, ServeConfig(instances=2), RELAY))
     yield host
     host.close()
 
@@ -161,6 +148,7 @@ def test_what_a_killed_replica_was_to_answer_is_answered_by_another_one(
     assert ticket.owner == victim
     assert error < 1e-5
     end = time.monotonic() + 60
+    # The router forgets a replica with the first round of reports that lacks it.
     while victim in engine.router.members and time.monotonic() < end:
         time.sleep(0.05)
     assert victim not in engine.router.members
@@ -168,10 +156,10 @@ def test_what_a_killed_replica_was_to_answer_is_answered_by_another_one(
     assert host.wait(relayed(engine, run, user, 0.1))[2] < 1e-5
 
 
-def test_the_http_service_asks_replicas(folder: Path, run: ServedRun, host: EngineHost[RayEngine]) -> None:
+def test_the_http_service_asks_replicas(run_folder: Path, run: ServedRun, host: EngineHost[RayEngine]) -> None:
     user, names = long_users(run)[0], list(run.items)[:12]
     options = {f"relay.{key}": value for key, value in flatten(asdict(RELAY)).items()} | {"serve.engine": "ray"}
-    with answering(serve(folder, options)) as ask:
+    with answering(serve(run_folder, options)) as ask:
         status, ticket = ask("POST", "/hint", {"user": user, "candidates": 12})
         assert status == 200 and ticket["admitted"] and ticket["owner"] not in host.engine.instances
         status, answer = ask("POST", "/rank", {"user": user, "items": names, "ticket": ticket["ticket"]})
@@ -191,7 +179,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path, host: EngineHost[RayE
 
 
 def settled(engine: RayEngine) -> int:
-    """Answers of all replicas, once two reports in a row say the same."""
+    """Answers of all replicas, once two reports in a row say the same; replicas report every second."""
     known = -1
     while known != engine.stats()["answers"]:
         known = engine.stats()["answers"]

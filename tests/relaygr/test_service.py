@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 import torch
 from http_service import Ask, answering
-from relaygr_runs import fitted, prepare
 
 from recascade.errors import ConfigurationError, DataError
 from recascade_relaygr.ranker.safety import PrefixUnsafeError
-from recascade_relaygr.run_folder import ServedRun, read_run
+from recascade_relaygr.run_folder import ServedRun
 from recascade_relaygr.serve import serve
 
 OPTIONS: dict[str, Any] = {
@@ -26,18 +25,6 @@ OPTIONS: dict[str, Any] = {
     "relay.trigger.enabled": False,
     "serve.candidates": 30,
 }
-
-
-@pytest.fixture(scope="module")
-def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("relaygr") / "run"
-    fitted(prepare(tmp_path_factory.mktemp("relaygr")), folder, trainer__max_epochs=1)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(run_folder: Path) -> ServedRun:
-    return read_run(run_folder)
 
 
 @pytest.fixture(scope="module")
