@@ -108,6 +108,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
         before = cpu_seconds(process.pid)
 
         def request(number: int) -> tuple[float, Any]:
+            # An open loop: requests come when they are due, however long the answers before them take.
             time.sleep(max(0.0, due[number] - time.perf_counter()))
             answer = client.ask(f"/recommend?user={users[chosen[number]]}")
             return time.perf_counter() - due[number], answer

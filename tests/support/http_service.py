@@ -40,6 +40,7 @@ def listening(application: Any) -> Iterator[str]:
     server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="critical", lifespan="on"))
     thread = threading.Thread(target=server.run)
     thread.start()
+    # uvicorn tells of its start by this flag alone.
     while not server.started:
         time.sleep(0.005)
     host, port = server.servers[0].sockets[0].getsockname()

@@ -189,6 +189,7 @@ def _deploy(
                 f"Only {len(reports)} of {config.instances} replicas started in {_START_SECONDS:.0f} seconds; "
                 "'ray status' tells what is missing."
             )
+        # Replicas start one after the other, and Serve tells of them only when asked.
         time.sleep(0.1)
 
 
