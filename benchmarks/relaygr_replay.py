@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from time import thread_time
 from typing import Any
@@ -35,22 +36,42 @@ from recascade_relaygr.relay.requests import Sizes
 ARMS = ("full", "lru", "relay")
 
 
+@dataclass(frozen=True)
+class Workload:
+    """What all cells of a call share: the ranker with its costs, the traces, the budget in seconds."""
+
+    name: str
+    model: HSTURanker
+    costs: Costs
+    budget: float
+    seeds: int
+    requests: int
+    revisits: float
+    slack: float
+
+    def trace(self, rate: float, tokens: int, seed: int, **settings: float) -> list[Request]:
+        """Requests of one trace."""
+        return trace(rate, self.requests, tokens, self.revisits, seed, slack=self.slack, **settings)
+
+
 class Cells:
     """What was measured, one line of JSON for each cell."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, workload: Workload) -> None:
         self.path = path
+        self.workload = workload
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         self.found: dict[str, dict[str, Any]] = {}
         for line in lines:
             cell = json.loads(line)
             self.found[cell["name"]] = cell
 
-    def measure(self, name: str, arm: str, model: HSTURanker, costs: Costs, asked: list[Request], budget: float) -> Any:
-        """The cell, measured unless it is there."""
+    def measure(self, name: str, arm: str, asked: list[Request]) -> Any:
+        """The cell of an arm on a trace, measured unless it is there."""
+        name, budget = f"{self.workload.name} {name}", self.workload.budget
         if name not in self.found:
             begun = thread_time()
-            answers, instance = replay(arm, model, costs, asked, budget)
+            answers, instance = replay(arm, self.workload.model, self.workload.costs, asked, budget)
             unanswered = len(asked) - len(answers)
             # Nobody has come back yet at the beginning, and nothing has been learnt.
             warm = asked[len(asked) // 5].time
@@ -120,28 +141,26 @@ def main(
                 for name, each in zip(("full", "rank", "prefill", "reload"), row, strict=True)
             )
         )
-    cells = Cells(output)
-    setting = f"{dimension}x{blocks} {revisits:g} {budget_ms:g} ms {slack_ms:g} ms {requests}"
+    workload = Workload(
+        name=f"{dimension}x{blocks} {revisits:g} {budget_ms:g} ms {slack_ms:g} ms {requests}",
+        model=model,
+        costs=costs,
+        budget=budget,
+        seeds=seeds,
+        requests=requests,
+        revisits=revisits,
+        slack=slack_ms / 1e3,
+    )
+    cells = Cells(output, workload)
     if what == "throughput":
-        _throughput(cells, setting, model, costs, budget, seeds, requests, tokens, revisits, slack_ms / 1e3)
+        _throughput(cells, workload, tokens)
     elif what == "length":
-        _length(cells, setting, model, costs, budget, seeds, requests, rate, revisits, slack_ms / 1e3)
+        _length(cells, workload, rate)
     else:
-        _short(cells, setting, model, costs, budget, seeds, requests, tokens, rate, revisits, slack_ms / 1e3)
+        _short(cells, workload, tokens, rate)
 
 
-def _throughput(
-    cells: Cells,
-    setting: str,
-    model: HSTURanker,
-    costs: Costs,
-    budget: float,
-    seeds: int,
-    requests: int,
-    tokens: int,
-    revisits: float,
-    slack: float,
-) -> None:
+def _throughput(cells: Cells, workload: Workload, tokens: int) -> None:
     """Rates rise by a half until every arm has missed the budget twice."""
     best: dict[str, float] = dict.fromkeys(ARMS, 0.0)
     missed: Counter[str] = Counter()
@@ -151,11 +170,9 @@ def _throughput(
             if missed[arm] >= 2:
                 continue
             late = []
-            for seed in range(seeds):
-                asked = trace(offered, requests, tokens, revisits, seed, slack=slack)
-                cell = cells.measure(
-                    f"{setting} {arm} {tokens} at {offered:.2f} seed {seed}", arm, model, costs, asked, budget
-                )
+            for seed in range(workload.seeds):
+                asked = workload.trace(offered, tokens, seed)
+                cell = cells.measure(f"{arm} {tokens} at {offered:.2f} seed {seed}", arm, asked)
                 late.append(cell["p99_ms"] > cell["budget_ms"] or cell["unanswered"] > 0)
                 _tell(f"{offered:6.1f}/s", cell)
             if any(late):
@@ -168,27 +185,14 @@ def _throughput(
         click.echo(f"{arm:10s} {best[arm]:6.1f} requests/s within the budget, {ratio:.2f} x full inference")
 
 
-def _length(
-    cells: Cells,
-    setting: str,
-    model: HSTURanker,
-    costs: Costs,
-    budget: float,
-    seeds: int,
-    requests: int,
-    rate: float,
-    revisits: float,
-    slack: float,
-) -> None:
+def _length(cells: Cells, workload: Workload, rate: float) -> None:
     best: dict[str, int] = dict.fromkeys(ARMS, 0)
     for tokens in (1024, 1280, 1536, 1792, 2048, 2560, 3072, 3584, 4096):
         for arm in ARMS:
             late = False
-            for seed in range(seeds):
-                asked = trace(rate, requests, tokens, revisits, seed, slack=slack)
-                cell = cells.measure(
-                    f"{setting} {arm} {tokens} at {rate:.2f} seed {seed}", arm, model, costs, asked, budget
-                )
+            for seed in range(workload.seeds):
+                asked = workload.trace(rate, tokens, seed)
+                cell = cells.measure(f"{arm} {tokens} at {rate:.2f} seed {seed}", arm, asked)
                 late |= cell["p99_ms"] > cell["budget_ms"]
                 _tell(f"{tokens:5d} events", cell)
             best[arm] = best[arm] if late else tokens
@@ -196,25 +200,11 @@ def _length(
         click.echo(f"{arm:10s} {best[arm]:5d} events within the budget at {rate:g} requests/s")
 
 
-def _short(
-    cells: Cells,
-    setting: str,
-    model: HSTURanker,
-    costs: Costs,
-    budget: float,
-    seeds: int,
-    requests: int,
-    tokens: int,
-    rate: float,
-    revisits: float,
-    slack: float,
-) -> None:
-    for seed in range(seeds):
+def _short(cells: Cells, workload: Workload, tokens: int, rate: float) -> None:
+    for seed in range(workload.seeds):
         for arm in ("full", "relay"):
-            asked = trace(rate, requests, tokens, revisits, seed, slack=slack, short_share=0.7)
-            cell = cells.measure(
-                f"{setting} short {arm} {tokens} at {rate:.2f} seed {seed}", arm, model, costs, asked, budget
-            )
+            asked = workload.trace(rate, tokens, seed, short_share=0.7)
+            cell = cells.measure(f"short {arm} {tokens} at {rate:.2f} seed {seed}", arm, asked)
             short, everything = cell["short_p99_ms"], cell["p99_ms"]
             click.echo(f"seed {seed} {arm:6s} p99 of short requests {short:6.1f} ms, of all {everything:6.1f} ms")
 

@@ -179,7 +179,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path, host: EngineHost[RayE
 
 
 def settled(engine: RayEngine) -> int:
-    """Answers of all replicas, once two reports in a row say the same; replicas report every second."""
+    """Answers of all replicas, once two reports in a row say the same; replicas are asked twice a second here."""
     known = -1
     while known != engine.stats()["answers"]:
         known = engine.stats()["answers"]
