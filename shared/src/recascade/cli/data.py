@@ -1,4 +1,4 @@
-"""``recascade data``: list, import, inspect, filter, split and audit data sets."""
+"""``recascade data``: list, fetch, import, inspect, filter, split and audit data sets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recascade.cli import data_audit
+from recascade.cli import data_audit, data_fetch
 from recascade.cli.key_values import key_values
 from recascade.errors import did_you_mean
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from recascade.data.inspect import Inspection, LogSummary
     from recascade.data.split import Split
 
-COMMANDS = ("list", "import", "inspect", "filter", "domains", "split", "twin", "audit")
+COMMANDS = ("list", "fetch", "import", "inspect", "filter", "domains", "split", "twin", "audit")
 
 
 class _Group(click.Group):
@@ -42,6 +42,7 @@ def command() -> None:
     """
 
 
+command.add_command(data_fetch.fetch)
 command.add_command(data_audit.twin)
 command.add_command(data_audit.audit)
 
@@ -58,6 +59,7 @@ def list_sources() -> None:
     for source in sources:
         click.echo(f"  {source.name:<{width}}  {source.path or source.note}")
     click.echo("  Others: give a path, or put their folders into one named by the environment variable RECASCADE_DATA.")
+    click.echo("  Public sets to fetch: 'recascade data fetch --list'.")
     click.secho("adapters (recascade data import ADAPTER SRC DST)", bold=True)
     width = max(map(len, ADAPTERS))
     for adapter in ADAPTERS.values():

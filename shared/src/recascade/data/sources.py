@@ -8,6 +8,7 @@ from pathlib import Path
 
 from recascade.data.adapters.registry import import_dataset
 from recascade.data.dataset import Dataset
+from recascade.data.fetch.catalogue import catalogue
 from recascade.data.home import home
 from recascade.data.synthetic import GENERATED, generate
 from recascade.errors import DataError, did_you_mean
@@ -31,7 +32,7 @@ def resolve(name_or_path: str | Path) -> Dataset:
     there on first use.
 
     Raises:
-        DataError: there is no such data set, with the nearest name.
+        DataError: there is no such data set, with the nearest name; or it must be fetched first, with the command.
     """
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or os.sep in text or text.startswith((".", "~")) or _is_dataset(Path(text)):
@@ -47,7 +48,10 @@ def resolve(name_or_path: str | Path) -> Dataset:
         return import_dataset("completejourney", Path("-"), destination)
     if Path(text).exists():
         return Dataset.open(text)
-    known = [source.name for source in known_sources()]
+    entries = catalogue()
+    if text in entries:
+        raise DataError(f"The data set {text!r} is not here yet; fetch it with: recascade data fetch {text}")
+    known = [*(source.name for source in known_sources()), *entries]
     raise DataError(
         f"There is no data set {text!r}.{did_you_mean(text, known)} "
         "Give a path, put its folder into one named by RECASCADE_DATA, or see 'recascade data list'."

@@ -153,7 +153,7 @@ def test_broken_lines_are_counted_and_the_first_is_named(
         (2018, ratings(2014), "import it with the adapter amazon-2014"),
         (2014, ratings(2023), "cannot|products where|no number"),
         (2023, ratings(2014), "no column 'user_id'"),
-        (2023, ratings(2023).replace("parent_asin", "parent_sin"), "no column 'parent_asin'; .*Did you mean 'parent_sin'"),
+        (2023, ratings(2023).replace("parent_asin", "parent_sin"), "no column 'parent_asin'.*mean 'parent_sin'"),
         (2023, ratings(2023).replace("rating", "user_id", 1), "two columns named 'user_id'"),
         (2023, ratings(2023) * 2, "'rating' of .* holds no number in 1 row, first 'rating' in row 4"),
         (2018, ratings(2018).replace(",2.0,", ",two,"), "holds no number in 1 row, first 'two' in row 2"),

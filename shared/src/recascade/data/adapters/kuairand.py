@@ -15,7 +15,7 @@ from recascade.data.adapters.tables import Tables, times_to_seconds
 from recascade.data.adapters.text_tables import numbers_from_text, text_table
 from recascade.errors import ConfigurationError, DataError, did_you_mean
 
-TERMS = "KuaiRand: CC BY-SA 4.0, with citation."
+TERMS = "KuaiRand: CC BY-SA 4.0 as far as known; cite the paper."
 _LOGS = {"standard": ("log_standard_",), "random": ("log_random_",), "all": ("log_standard_", "log_random_")}
 _FEATURES = ("user_features", "video_features_basic", "video_features_statistic")
 # kuairand.com: 1 or 0 for each signal, milliseconds for times and durations.

@@ -127,7 +127,12 @@ ADAPTERS: Mapping[str, Adapter] = {
 
 
 def import_dataset(
-    adapter: str, source: Path, destination: Path, options: Mapping[str, str] | None = None, name: str = ""
+    adapter: str,
+    source: Path,
+    destination: Path,
+    options: Mapping[str, str] | None = None,
+    name: str = "",
+    terms: str = "",
 ) -> Dataset:
     """Turn a published format into a canonical folder with ``dataset.json``; nothing is left behind when it fails.
 
@@ -137,6 +142,7 @@ def import_dataset(
         destination: a folder that does not exist yet or is empty.
         options: the adapter's ``key=value`` words.
         name: of the data set in results; empty: that of the destination folder.
+        terms: of use; empty: those that the adapter knows.
 
     Raises:
         ConfigurationError: an unknown adapter or option, with the nearest name.
@@ -175,7 +181,7 @@ def import_dataset(
             "name": name or destination.resolve().name,
             "adapter": adapter,
             "source": tables.source,
-            "terms": tables.terms,
+            "terms": terms or tables.terms,
             "synthetic": False,
             "counts": {
                 "interactions": rows["interactions"],
