@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 CONTENT = bytes(range(256)) * 512
@@ -41,8 +43,8 @@ class UnreliableServer:
 
 
 @contextmanager
-def unreliable_server() -> Iterator[UnreliableServer]:
-    """Serve in threads until the block ends."""
+def unreliable_server(certificate: Path | None = None) -> Iterator[UnreliableServer]:
+    """Serve in threads until the block ends, by https where there is a certificate (with its key, PEM)."""
     state = UnreliableServer()
     seen: dict[str, int] = {}
 
@@ -106,7 +108,11 @@ def unreliable_server() -> Iterator[UnreliableServer]:
             pass
 
     server = Server(("0.0.0.0", 0), Handler)
-    state.address = f"http://127.0.0.1:{server.server_port}"
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    state.address = f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:

@@ -77,12 +77,13 @@ def list_sources() -> None:
 def import_(adapter: str, source: str, destination: Path, options: Sequence[str], name: str) -> None:
     """Turn SRC, in the format of ADAPTER, into the canonical folder DST.
 
+    SRC is a path, or an address such as s3://bucket/log.csv.gz that is copied first.
     'recascade data list' shows the adapters with their options. Example: recascade data import delimited log.csv shop
     user=customer item=sku timestamp=bought_at
     """
     from recascade.data.adapters.registry import import_dataset
 
-    dataset = import_dataset(adapter, Path(source).expanduser(), destination, key_values(options), name)
+    dataset = import_dataset(adapter, source, destination, key_values(options), name)
     counts = dataset.facts["counts"]
     click.echo(
         f"Wrote {counts['interactions']:,} events of {counts['users']:,} users and {counts['items']:,} items "

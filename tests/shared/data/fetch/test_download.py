@@ -3,6 +3,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,6 +147,27 @@ def test_no_network_is_one_plain_sentence(tmp_path: Path) -> None:
         get(tmp_path, NOBODY, "http://127.0.0.1:10/file")
     with pytest.raises(DataError, match=r"nowhere\.invalid cannot be reached .* put the file into .* yourself"):
         get(tmp_path, "https://nowhere.invalid/file")
+
+
+def test_https_is_checked(server: UnreliableServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match=r"127\.0\.0\.1 does not speak https \(\w+\)"):
+        get(tmp_path, server().replace("http:", "https:"))
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    certificate = tmp_path / "certificate.pem"
+    words = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=local -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(
+        ["openssl", *words.split(), "-keyout", certificate, "-out", tmp_path / "public.pem"],
+        check=True,
+        capture_output=True,
+    )
+    certificate.write_bytes(certificate.read_bytes() + (tmp_path / "public.pem").read_bytes())
+    with unreliable_server(certificate) as protected:
+        with pytest.raises(DataError, match=r"has a certificate that is not trusted \(self.signed certificate\)"):
+            get(tmp_path / "cache", protected())
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "public.pem"))
+        get(tmp_path / "cache", protected(cut=40_000))
+    assert whole(tmp_path / "cache")
 
 
 def test_a_file_put_there_by_hand_is_taken_if_it_is_right(tmp_path: Path) -> None:

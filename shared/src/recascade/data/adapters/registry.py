@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from recascade.data import schema
 from recascade.data.adapters.parse_failures import explain_parse_failure
 from recascade.data.adapters.tables import Tables
 from recascade.data.dataset import MANIFEST, Dataset
+from recascade.data.remote import copy_here, is_address, shown
 from recascade.errors import ConfigurationError, DataError, did_you_mean
 from recascade.files import require_new_folder, write_folder_atomically, write_json
 
@@ -128,7 +130,7 @@ ADAPTERS: Mapping[str, Adapter] = {
 
 def import_dataset(
     adapter: str,
-    source: Path,
+    source: str | Path,
     destination: Path,
     options: Mapping[str, str] | None = None,
     name: str = "",
@@ -138,7 +140,7 @@ def import_dataset(
 
     Args:
         adapter: name of the adapter.
-        source: what it reads.
+        source: what it reads: a path, or an address (``s3://…``) that is copied first; options may be such, too.
         destination: a folder that does not exist yet or is empty.
         options: the adapter's ``key=value`` words.
         name: of the data set in results; empty: that of the destination folder.
@@ -157,10 +159,15 @@ def import_dataset(
             known = did_you_mean(key, chosen.options) or " It takes none."
             raise ConfigurationError(f"Adapter {adapter!r} has no option {key!r}.{known}")
     require_new_folder(destination)
+    where = str(source)
     module, _, function = chosen.read.partition(":")
-    with write_folder_atomically(destination) as folder, explain_parse_failure(source):
+    with write_folder_atomically(destination) as folder, ExitStack() as stack:
         scratch = folder / "scratch"
         scratch.mkdir()
+        source = stack.enter_context(_at_hand(source, scratch / "source"))
+        for key, value in options.items():
+            options[key] = str(stack.enter_context(_at_hand(value, scratch / key))) if is_address(value) else value
+        stack.enter_context(explain_parse_failure(source))
         tables: Tables = getattr(importlib.import_module(module), function)(source, options, scratch)
         if not {"timestamp", "position"} & set(tables.frames["interactions"].collect_schema()):
             raise DataError(
@@ -180,7 +187,7 @@ def import_dataset(
         facts = {
             "name": name or destination.resolve().name,
             "adapter": adapter,
-            "source": tables.source,
+            "source": shown(where) if is_address(where) else tables.source,
             "terms": terms or tables.terms,
             "synthetic": False,
             "counts": {
@@ -190,6 +197,20 @@ def import_dataset(
         }
         write_json(folder / MANIFEST, facts)
     return Dataset.open(destination)
+
+
+@contextmanager
+def _at_hand(source: str | Path, scratch: Path) -> Iterator[Path]:
+    """The path of a source, or of its copy when it lies elsewhere; sentences about the copy name the original."""
+    if not is_address(str(source)):
+        yield Path(source).expanduser()
+        return
+    scratch.mkdir()
+    copy = copy_here(str(source), scratch)
+    try:
+        yield copy
+    except DataError as error:
+        raise DataError(str(error).replace(str(copy), shown(str(source)))) from error
 
 
 def _write(frame: pl.LazyFrame, path: Path, source: Path) -> int:

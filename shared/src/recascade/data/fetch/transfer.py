@@ -80,8 +80,10 @@ def transfer(
     except urllib.error.URLError as error:
         if isinstance(error.reason, TimeoutError):
             raise TransferFailure(f"did not answer for {timeout:g} seconds", offline=True) from error
+        if isinstance(error.reason, ssl.SSLCertVerificationError):
+            raise TransferFailure(f"has a certificate that is not trusted ({error.reason.verify_message})") from error
         if isinstance(error.reason, ssl.SSLError):
-            raise TransferFailure(f"its certificate is not trusted ({error.reason.reason})") from error
+            raise TransferFailure(f"does not speak https ({error.reason.reason})") from error
         raise TransferFailure(f"cannot be reached ({_cause(error.reason)})", offline=True) from error
     except (http.client.HTTPException, ConnectionError, ssl.SSLError) as error:
         raise TransferFailure("broke the connection off", retry=True) from error
