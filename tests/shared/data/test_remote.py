@@ -14,7 +14,6 @@ from unreliable_server import unreliable_server
 from recascade.cli.data import command
 from recascade.data.adapters.registry import import_dataset
 from recascade.data.dataset import Dataset
-from recascade.data.remote import is_address, shown
 from recascade.data.sources import resolve
 from recascade.errors import DataError, MissingDependencyError
 
@@ -40,13 +39,6 @@ def memory() -> Iterator[fsspec.AbstractFileSystem]:
 def upload(store: str, data: Dataset, place: str) -> None:
     for path in data.path.iterdir():
         put(store, f"{place}/{path.name}", path.read_bytes())
-
-
-def test_addresses_and_paths() -> None:
-    assert (
-        is_address("s3://bucket/x") and is_address("abfs+x://y") and not is_address("a/b") and not is_address("C:\\x")
-    )
-    assert shown("s3://KEY:SECRET@bucket/a/b?endpoint_override=x") == "s3://bucket/a/b"
 
 
 def test_a_data_set_in_a_bucket_equals_the_local_one(store: str, log: Path, home: Path) -> None:

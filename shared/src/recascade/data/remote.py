@@ -19,12 +19,12 @@ from urllib.parse import urlsplit
 import pyarrow
 from pyarrow import fs
 
+from recascade.data.address import shown
 from recascade.data.dataset import MANIFEST, TABLES, Dataset
 from recascade.data.home import home
 from recascade.errors import DataError, MissingDependencyError, RecascadeError
 from recascade.files import is_disk_full, write_folder_atomically
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # Google's client would try for a quarter of an hour.
 _GOOGLE_PATIENCE = "retry_limit_seconds=30"
 _REASONS = (
@@ -45,17 +45,6 @@ _REASONS = (
         "?endpoint_override=HOST:PORT&scheme=http at the end of the address).",
     ),
 )
-
-
-def is_address(text: str) -> bool:
-    """Whether a text is an address of a filesystem (``scheme://…``) and no path."""
-    return _ADDRESS.match(text) is not None
-
-
-def shown(address: str) -> str:
-    """The address without what may be secret in it: user, password and query."""
-    parts = urlsplit(address)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def copy_here(address: str, folder: Path) -> Path:

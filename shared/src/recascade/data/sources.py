@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recascade.data.adapters.registry import import_dataset
+from recascade.data.address import is_address
 from recascade.data.dataset import Dataset
 from recascade.data.fetch.catalogue import catalogue
 from recascade.data.home import home
-from recascade.data.remote import is_address, open_remote
 from recascade.data.synthetic import GENERATED, generate
 from recascade.errors import DataError, did_you_mean
 
@@ -37,6 +37,8 @@ def resolve(name_or_path: str | Path) -> Dataset:
     """
     text = str(name_or_path)
     if is_address(text):
+        from recascade.data.remote import open_remote
+
         return open_remote(text)
     if isinstance(name_or_path, Path) or os.sep in text or text.startswith((".", "~")) or _is_dataset(Path(text)):
         return Dataset.open(Path(text).expanduser())

@@ -14,8 +14,8 @@ import polars as pl
 from recascade.data import schema
 from recascade.data.adapters.parse_failures import explain_parse_failure
 from recascade.data.adapters.tables import Tables
+from recascade.data.address import is_address, shown
 from recascade.data.dataset import MANIFEST, Dataset
-from recascade.data.remote import copy_here, is_address, shown
 from recascade.errors import ConfigurationError, DataError, did_you_mean
 from recascade.files import require_new_folder, write_folder_atomically, write_json
 
@@ -205,6 +205,8 @@ def _at_hand(source: str | Path, scratch: Path) -> Iterator[Path]:
     if not is_address(str(source)):
         yield Path(source).expanduser()
         return
+    from recascade.data.remote import copy_here
+
     scratch.mkdir()
     copy = copy_here(str(source), scratch)
     try:
