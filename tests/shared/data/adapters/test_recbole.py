@@ -11,7 +11,7 @@ from recascade.errors import ConfigurationError, DataError
 LOG = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n196\t242\t3\t881250949\n1\t007\t4.5\t1.0e3\n"
 ITEMS = (
     "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\tvector:float_seq\n"
-    '242\tKolya "of" Prague\t1996\tComedy\t0.5 1\n007\tDr No\t1962\tAction Thriller\t1 2\n'
+    '242\t"Kolya" of Prague\t1996\tComedy\t0.5 1\n007\tDr No\t1962\tAction Thriller\t1 2\n'
 )
 USERS = "user_id:token\tage:float\tgender:token\n196\t49\tM\n1\t24\tF\n"
 
@@ -34,8 +34,8 @@ def test_the_three_files_become_three_tables(by_file: bool, tmp_path: Path) -> N
     assert items is not None and users is not None
     first = items.collect().to_dicts()[0]
     assert first == {
-        "item_id": "242", "release_year": "1996", "vector": [0.5, 1.0], "title": 'Kolya "of" Prague',
-        "categories": ["Comedy"], "text": 'Kolya "of" Prague. Comedy',
+        "item_id": "242", "release_year": "1996", "vector": [0.5, 1.0], "title": '"Kolya" of Prague',
+        "categories": ["Comedy"], "text": '"Kolya" of Prague. Comedy',
     }  # fmt: skip
     assert users.collect().rows() == [("196", 49.0, "M"), ("1", 24.0, "F")]
 

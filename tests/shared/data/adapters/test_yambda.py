@@ -55,8 +55,9 @@ def test_one_row_per_user_gives_the_same(folder: Path, tmp_path: Path) -> None:
 
 
 def test_short_listens_are_left_out_and_likes_are_not(folder: Path, tmp_path: Path) -> None:
-    events = columns(tmp_path, folder, events="listens,likes", played="50")
-    assert events["item_id"].to_list() == ["7", "7", "7"]
+    for place, events in enumerate(("listens,likes", "multi_event")):
+        kept = columns(tmp_path / str(place), folder, events=events, played="50")
+        assert kept.select("item_id", "behaviour").rows() == [("7", "listen"), ("7", "listen"), ("7", "like")]
 
 
 def test_artists_and_albums_become_items(folder: Path, tmp_path: Path) -> None:

@@ -106,6 +106,25 @@ def test_a_hopeless_server_is_told_of_and_a_mirror_takes_over(
     assert whole(tmp_path)
 
 
+def test_a_slow_advance_is_an_advance(
+    server: UnreliableServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataError, match=r"The 50,000 bytes that came are kept"):
+        get(tmp_path / "first", server(cut=10_000))
+    monkeypatch.setattr("recascade.data.fetch.download._PROGRESS_BYTES", 10_000)
+    get(tmp_path / "second", server(cut=10_000))
+    assert whole(tmp_path / "second")
+
+
+def test_a_server_that_cuts_and_corrupts_is_given_up(
+    server: UnreliableServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recascade.data.fetch.download._PROGRESS_BYTES", 10_000)
+    with pytest.raises(DataError, match="another checksum"):
+        get(tmp_path, server(cut=50_000, flip=1))
+    assert len(server.asked) == 6
+
+
 def test_a_kept_beginning_is_told_of_and_used_by_the_next_command(server: UnreliableServer, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"The 30,000 bytes that came are kept"):
         get(tmp_path, server(cut=30_000, ranges="no"))
@@ -218,6 +237,10 @@ class TestWithoutAChecksum:
         server.files["/other"] = CONTENT[::-1]
         self.get(tmp_path, server(cut=30_000, ranges="no"), server("other"))
         assert (tmp_path / "file").read_bytes() == CONTENT[::-1]
+
+    def test_a_part_that_was_not_asked_for_is_not_used(self, server: UnreliableServer, tmp_path: Path) -> None:
+        self.get(tmp_path, server(cut=40_000, shift=-3, times=2))
+        assert whole(tmp_path)
 
     def test_parts_of_one_version_are(self, server: UnreliableServer, tmp_path: Path) -> None:
         self.get(tmp_path, server(cut=40_000))

@@ -15,7 +15,9 @@ from recascade.data.fetch.transfer import Report, TransferFailure, transfer
 from recascade.errors import ConfigurationError, DataError
 from recascade.files import explain_write_failure, read_json, write_json
 
+# A mirror is given up after so many tries in a row that brought less than the bytes that count as progress.
 _TRIES = 5
+_PROGRESS_BYTES = 1 << 20
 _LEDGER = "checksums.json"
 
 
@@ -35,8 +37,9 @@ class Patience:
 def download(file: RemoteFile, folder: Path, report: Report, patience: Patience) -> str:
     """Make ``folder / file.name`` hold the right file, asking nobody where it does already.
 
-    Up to five tries at each mirror, each going on where the last one stopped. ``checksums.json`` in the folder records
-    what was found right: the checksum, the size, whence, and whether the catalogue vouches for it.
+    Each mirror is tried until five tries in a row brought next to nothing, each going on where the last one stopped.
+    ``checksums.json`` in the folder records what was found right: the checksum, the size, whence, and whether the
+    catalogue vouches for it.
 
     Args:
         file: what is wanted.
@@ -81,17 +84,20 @@ def _from_mirrors(file: RemoteFile, path: Path, report: Report, patience: Patien
     partial = path.with_name(f".{path.name}.partial")
     failures: list[tuple[str, TransferFailure]] = []
     for url in file.urls:
-        for number in range(_TRIES):
-            if number:
-                time.sleep(patience.pause * 2 ** (number - 1))
-            begun = partial.exists() and partial.stat().st_size > 0
+        fruitless, again = 0, False
+        while True:
+            before = _size(partial)
             try:
                 return _try(file, url, path, partial, report, patience)
             except TransferFailure as failure:
                 last = failure
             # A wrong file that was put together from several transfers may be right when it comes in one piece.
-            if not (last.retry or (begun and not partial.exists())):
+            in_one_piece = not last.retry and before > 0 and not partial.exists() and not again
+            again |= in_one_piece
+            fruitless = 0 if _size(partial) - before >= _PROGRESS_BYTES else fruitless + 1
+            if fruitless == _TRIES or not (last.retry or in_one_piece):
                 break
+            time.sleep(patience.pause * 2 ** max(fruitless - 1, 0))
         failures.append((urlsplit(url).hostname or url, last))
     raise DataError(_sentence(file, path, partial, failures))
 
@@ -99,7 +105,7 @@ def _from_mirrors(file: RemoteFile, path: Path, report: Report, patience: Patien
 def _try(file: RemoteFile, url: str, path: Path, partial: Path, report: Report, patience: Patience) -> str:
     recorded = str(_ledger(path.parent).get(file.name, {}).get("checksum", ""))
     wanted = file.checksum or recorded
-    complete = file.size is not None and partial.exists() and partial.stat().st_size == file.size
+    complete = file.size is not None and partial.exists() and _size(partial) == file.size
     if not complete:
         _transfer(file, url, partial, bool(wanted), report, patience)
     found = _checksum(partial, wanted)
@@ -146,7 +152,7 @@ def check_redirection(file: RemoteFile, url: str) -> None:
 
 def _sentence(file: RemoteFile, path: Path, partial: Path, failures: list[tuple[str, TransferFailure]]) -> str:
     told = "; ".join(f"{host} {failure.reason}" for host, failure in failures)
-    kept = partial.stat().st_size if partial.exists() else 0
+    kept = _size(partial)
     resumed = f" The {kept:,} bytes that came are kept, and the next try goes on from there." if kept else ""
     if all(failure.offline for _, failure in failures):
         return (
@@ -157,6 +163,10 @@ def _sentence(file: RemoteFile, path: Path, partial: Path, failures: list[tuple[
         f"{file.name} could not be fetched: {told}. Try again later, or put the file into {path.parent} yourself."
         f"{resumed}"
     )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _checksum(path: Path, like: str) -> str:

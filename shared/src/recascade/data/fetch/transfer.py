@@ -64,15 +64,18 @@ def transfer(
         headers |= {"Range": f"bytes={start}-"} | ({"If-Range": version} if version else {})
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout) as response:
-            answered(response.geturl(), response.headers.get("ETag") or response.headers.get("Last-Modified", ""))
             start, total = _beginning(response, partial, start, size)
+            if not start:
+                # Before the mark of the new version is noted, nothing of an older one may be left.
+                partial.unlink(missing_ok=True)
+            answered(response.geturl(), response.headers.get("ETag") or response.headers.get("Last-Modified", ""))
             _receive(response, partial, start, total, report)
     except urllib.error.HTTPError as error:
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
             if error.headers.get("Content-Range") == f"bytes */{start}":
                 return
             partial.unlink(missing_ok=True)
-            raise TransferFailure("it has fewer bytes than were kept of it", retry=True) from error
+            raise TransferFailure("has fewer bytes than were kept of it", retry=True) from error
         answer = f"answers {error.code} {error.reason}".rstrip()
         raise TransferFailure(answer, retry=error.code in _WORTH_A_RETRY) from error
     except TimeoutError as error:
