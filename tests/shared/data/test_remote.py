@@ -149,6 +149,7 @@ def test_other_filesystems(memory: fsspec.AbstractFileSystem, log: Path, tmp_pat
         ("nothing://a/b", DataError, r"nothing://a/b cannot be read \(.*nothing.*\); check the address"),
         ("s3://bu cket/x", DataError, r"s3://bu cket/x cannot be read"),
         ("memory://logs/none", DataError, "holds no data set"),
+        ("abfs://container@account/x?blob_storage_authority=127.0.0.1:9&blob_storage_scheme=http", DataError, "abfs://"),
         ("libarchive://a/b", MissingDependencyError, "needs a package that is not installed .*libarchive"),
         ("gs://anonymous@b/c?endpoint_override=127.0.0.1:9&scheme=http&retry_limit_seconds=1", DataError,
          r"gs://b/c cannot be reached"),

@@ -30,7 +30,8 @@ _GOOGLE_PATIENCE = "retry_limit_seconds=30"
 _REASONS = (
     (
         "ACCESS_DENIED|AccessDenied|HTTP status: 403|HTTP status 403|InvalidAccessKeyId|INVALID_ACCESS_KEY|"
-        "SignatureDoesNotMatch|SIGNATURE_DOES_NOT_MATCH|Permanent error.*(401|403)|PERMISSION_DENIED|UNAUTHENTICATED",
+        "SignatureDoesNotMatch|SIGNATURE_DOES_NOT_MATCH|Permanent error.*(401|403)|PERMISSION_DENIED|UNAUTHENTICATED|"
+        "AuthenticationException",
         "may not be read with these credentials; check them (for S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
         "a profile) and the permissions of the bucket.",
     ),
@@ -166,7 +167,7 @@ def _explained(address: str) -> Iterator[None]:
             f"{name} needs a package that is not installed ({str(error).splitlines()[0]}); "
             f"install that of fsspec for {urlsplit(address).scheme}://."
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         if is_disk_full(error):
             raise
         text = str(error)
