@@ -119,6 +119,24 @@ def test_metadata_become_items_that_have_events(edition: int, tmp_path: Path) ->
     assert {second[name] for name in ("title", "text", "brand", "price")} == {None} and second["categories"] is None
 
 
+def test_reviews_of_2014_may_be_python_dictionaries(tmp_path: Path) -> None:
+    data = imported(tmp_path, 2014, "".join(f"{review!r}\n" for review in reviews(2014)))
+    assert data.interactions().select("user_id", "item_id", "timestamp", "rating").collect().rows() == ROWS
+    with pytest.raises(DataError, match=r"3 lines of 3 that cannot be read, first line 1 \(no JSON\)"):
+        imported(tmp_path / "imported", 2018, "".join(f"{review!r}\n" for review in reviews(2018)))
+
+
+@pytest.mark.parametrize(
+    ("written", "price"),
+    [("$1,005.39", 1005.39), ("from 5.39", 5.39), (" $5.39 - $7", 5.39), (".a-box{width:40px}", None), (None, None)],
+)
+def test_prices_as_published(written: str | None, price: float | None, tmp_path: Path) -> None:
+    (tmp_path / "meta").write_text(json.dumps({"asin": ITEMS[0], "price": written}) + "\n")
+    table = imported(tmp_path, 2018, ratings(2018), items=str(tmp_path / "meta")).items()
+    assert table is not None
+    assert table.collect()["price"].to_list() == [None if price is None else pytest.approx(price)]
+
+
 def test_blocks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = lines(reviews(2018)).rstrip("\n")
     monkeypatch.setattr(json_lines, "_BLOCK_BYTES", 97)
@@ -130,12 +148,12 @@ def test_broken_lines_are_counted_and_the_first_is_named(
     block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(json_lines, "_BLOCK_BYTES", block)
-    good = lines(reviews(2014)).splitlines()
+    good = lines(reviews(2018)).splitlines()
     broken = "\n".join([good[0], "", good[1][:-9], good[1], "[1]", good[2].replace("3.0", '"three"')]) + "\n"
     with pytest.raises(DataError, match=r"log has 3 lines of 6 that cannot be read, first line 3 \(no JSON\).*skip"):
-        imported(tmp_path, 2014, broken)
+        imported(tmp_path, 2018, broken)
     assert not (tmp_path / "imported").exists()
-    kept = imported(tmp_path, 2014, broken, broken="skip").interactions()
+    kept = imported(tmp_path, 2018, broken, broken="skip").interactions()
     assert kept.select("user_id", "item_id", "timestamp", "rating").collect().rows() == ROWS[:2]
 
 

@@ -17,6 +17,8 @@ TERMS = "J. McAuley, UCSD: research with citation, no formal licence known; the 
 # Product identifiers (ASIN, ISBN-10) have ten characters; most reviewer identifiers have more.
 _ITEM_LENGTH = 10
 _SAMPLE = 1_000
+# "$5.39", "5.39", "from 5.39", "$5.39 - $7.00"; some fields of 2018 hold the style sheet of the page instead.
+_PRICE = r"^\s*(?:from\s+)?\$?\s*(\d[\d,]*(?:\.\d+)?)"
 _ENTITIES = {"&amp;": "&", "&quot;": '"', "&#39;": "'", "&#34;": '"', "&lt;": "<", "&gt;": ">", "&nbsp;": " "}
 
 
@@ -139,7 +141,8 @@ def _reviews(edition: _Edition, source: Path, scratch: Path, broken: str) -> pl.
     }
     if edition.verified:
         fields[edition.verified] = pl.Boolean()
-    layout = JsonLines(fields, (edition.user, edition.item, edition.time), skip_broken=broken == "skip")
+    required = (edition.user, edition.item, edition.time)
+    layout = JsonLines(fields, required, edition.metadata.python_literals, broken == "skip")
     frame = json_lines_to_parquet(source, layout, scratch / "reviews.parquet")
     verified = {"verified": pl.col(edition.verified)} if edition.verified else {}
     return _events(edition, frame, **verified)
@@ -194,7 +197,7 @@ def _products(edition: _Edition, path: Path, scratch: Path, broken: str) -> pl.L
         title=_plain(pl.col("title")),
         categories=categories.list.unique(maintain_order=True).list.eval(_plain(pl.element())),
         brand=_plain(brand),
-        price=pl.col("price").str.replace_all(",", "").str.extract(r"(\d+(?:\.\d+)?)").cast(pl.Float32),
+        price=pl.col("price").str.extract(_PRICE).str.replace_all(",", "").cast(pl.Float32, strict=False),
         description=_plain(description),
         **domain,
     ).unique("item_id", keep="first", maintain_order=True)
