@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
+import polars as pl
 import pytest
 from click.testing import CliRunner
 from object_store import KEYS, object_store, put
@@ -74,6 +75,15 @@ def test_a_folder_in_a_bucket_is_imported(store: str, tmp_path: Path) -> None:
     put(store, "raw/atomic/a.item", b"item_id:token\tname:token_seq\ni\tA name\n")
     data = import_dataset("recbole", f"s3://raw/atomic{store}", tmp_path / "a")
     assert data.tables == ["interactions", "items"] and data.interactions().collect().rows() == [("u", "i", 5)]
+
+
+def test_part_files_in_a_bucket_are_imported(store: str, log: Path, tmp_path: Path) -> None:
+    whole = pl.read_parquet(log / "interactions.parquet")
+    for place, part in enumerate((whole.head(50), whole.slice(50))):
+        part.write_parquet(tmp_path / "part")
+        put(store, f"raw/parts/day={place}/part-0.parquet", (tmp_path / "part").read_bytes())
+    data = import_dataset("canonical", f"s3://raw/parts{store}", tmp_path / "imported")
+    assert data.interactions().collect().equals(whole)
 
 
 def test_a_sentence_about_a_copy_names_the_original(store: str, tmp_path: Path) -> None:

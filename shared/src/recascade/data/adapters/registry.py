@@ -49,7 +49,7 @@ ADAPTERS: Mapping[str, Adapter] = {
     for adapter in (
         Adapter(
             "canonical",
-            "a folder with interactions.parquet and, if there are any, items.parquet and users.parquet; "
+            "a folder with interactions.parquet (or part files) and perhaps items.parquet and users.parquet; "
             "columns are renamed, dates and numbers become seconds, identifiers strings",
             "recascade.data.adapters.canonical:read",
             _COLUMNS,
