@@ -89,6 +89,38 @@ def test_ranks_share_an_epoch_without_overlap() -> None:
     assert sorted(rows) == list(range(len(LENGTHS)))
 
 
+def test_state_goes_on_with_another_number_of_ranks() -> None:
+    alone = loader()
+    batches = epochs(alone, 0, 0)
+    begun = loader()
+    iterator = iter(begun)
+    for _ in range(3):
+        next(iterator)
+    shares = []
+    for rank in range(2):
+        resumed = loader(rank=rank, world_size=2)
+        resumed.load_state_dict(begun.state_dict())
+        shares.append(list(resumed))
+    together = [first + second for first, second in zip(*shares, strict=True)]
+    assert together == batches[3:]
+
+
+def test_what_a_stage_fetches_ahead_is_not_counted() -> None:
+    def one_ahead(batches):
+        ahead = next(batches)
+        for batch in batches:
+            yield ahead
+            ahead = batch
+        yield ahead
+
+    staged = loader()
+    staged.stage = one_ahead
+    assert epochs(staged, 0, 1) == epochs(loader(), 0, 1)
+    iterator = iter(staged)
+    next(iterator)
+    assert staged.state_dict()["index"] == 1
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
