@@ -46,10 +46,10 @@ def plan_batches(
     """The batches of one epoch for one rank, in training order.
 
     The batches do not depend on the number of ranks: each rank gets its share of every batch, so that processes that
-    train together make the steps that one process would make. (Only where batches would have fewer sequences than there
-    are ranks do they grow.) Over all ranks every sequence occurs exactly once per epoch. Every rank gets the same number
-    of shares, the number is the same in every epoch, and no share is empty. The shares of a batch hold about equally
-    many events, so that no rank waits long for another.
+    train together make the steps that one process would make. (Only where batches would have fewer sequences than
+    there are ranks do they grow.) Over all ranks every sequence occurs exactly once per epoch. Every rank gets the same
+    number of shares, the number is the same in every epoch, and no share is empty. The shares of a batch hold about
+    equally many events, so that no rank waits long for another.
 
     The order is random in three stages: all sequences are permuted; inside each window of ``bucket`` batches they are
     sorted by length (equal lengths stay in random order) and cut into batches of about equal size; the batches are

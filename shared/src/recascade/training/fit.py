@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning.pytorch as L
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from lightning.pytorch.plugins.environments import TorchElasticEnvironment
 from lightning.pytorch.profilers import Profiler
 
 from recascade.errors import TrainingError
@@ -22,7 +22,7 @@ from recascade.training.checkpoints import Interrupted, ResumePoint, SafeCheckpo
 from recascade.training.config import TrainerConfig
 from recascade.training.curves import CurvesLogger
 from recascade.training.determinism import SeededSteps
-from recascade.training.failures import explain_failures
+from recascade.training.failures import explain_lost_process, explain_out_of_memory
 from recascade.training.meter import Meter
 from recascade.training.processes import Place, place_for
 from recascade.training.progress import ProgressBar
@@ -101,7 +101,7 @@ def fit(
         callbacks.append(ProgressBar(meter, selection))
     checkpoint = directory / CHECKPOINT
     callbacks.append(ResumePoint(checkpoint, trainer.checkpoint_minutes, meter))
-    with _quiet_lightning(), explain_failures(trainer):
+    with _quiet_lightning(), explain_lost_process(), explain_out_of_memory(trainer):
         lightning = _lightning_trainer(trainer, place, directory, callbacks)
         try:
             lightning.fit(module, datamodule=data_module, ckpt_path=checkpoint if checkpoint.exists() else None)

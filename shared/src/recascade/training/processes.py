@@ -64,7 +64,7 @@ def require_agreement(facts: Mapping[str, object], device: torch.device) -> None
     """
     if not dist.is_initialized():
         return
-    for name, values in (("version of recascade", sorted(facts)), *sorted(facts.items())):
+    for name, values in (("the version of recascade", sorted(facts)), *sorted(facts.items())):
         digest = blake2b(repr(values).encode(), digest_size=8).digest()
         own = torch.tensor([int.from_bytes(digest, signed=True)], device=device)
         all_values = [torch.empty_like(own) for _ in range(dist.get_world_size())]
@@ -72,6 +72,6 @@ def require_agreement(facts: Mapping[str, object], device: torch.device) -> None
         for rank, value in enumerate(all_values):
             if not torch.equal(value, all_values[0]):
                 raise TrainingError(
-                    f"Process {rank} has another {name} than process 0. Processes that train together must be given "
-                    "the same data and settings; give every machine the same files and the same command."
+                    f"Process {rank} differs from process 0 in {name}. Processes that train together must be given the "
+                    "same data and settings; give every machine the same files and the same command."
                 )

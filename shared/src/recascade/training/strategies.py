@@ -28,7 +28,7 @@ class ReplicatedStrategy(DDPStrategy):
         # Buffers hold facts of the data, the same in every process; sending them around at each step would be waste.
         super().__init__(broadcast_buffers=False, **keywords)
 
-    def training_step(self, batch: Any, *arguments: Any) -> Tensor:  # type: ignore[override]
+    def training_step(self, batch: Any, *arguments: Any) -> Tensor:
         """The module's loss times its weight."""
         loss: Tensor = super().training_step(batch, *arguments)  # type: ignore[assignment]
         return loss * share_of_targets(batch.target_count, loss.device)
@@ -87,7 +87,7 @@ class ShardedStrategy(ReplicatedStrategy):
 
     def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """Whole moments; every process must ask for them."""
-        state = super().optimizer_state(optimizer)
+        state: dict[str, Any] = super().optimizer_state(optimizer)
         moments = {
             index: {name: _whole(value) for name, value in values.items()} for index, values in state["state"].items()
         }

@@ -29,9 +29,9 @@ class TransferAhead(L.Callback):
 def moved_ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
     """The same batches on ``device``, in their order.
 
-    For a GPU, the next batch is copied from pinned memory on a stream of its own while the current one is computed with;
-    neither the CPU nor the computing stream waits, unless the copy is slower than the step. For a CPU there is nothing
-    to move.
+    For a GPU, the next batch is copied from pinned memory on a stream of its own while the current one is computed
+    with; neither the CPU nor the computing stream waits, unless the copy is slower than the step. For a CPU there is
+    nothing to move.
 
     Args:
         batches: frozen dataclasses of tensors (or of such dataclasses, or of other values, which stay).
@@ -41,7 +41,7 @@ def moved_ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batc
 
 
 def _copied_ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    copying = torch.cuda.Stream(device)
+    copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     ahead: tuple[Batch, torch.cuda.Event] | None = None
     for batch in batches:
         with torch.cuda.stream(copying):
