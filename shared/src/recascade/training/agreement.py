@@ -43,8 +43,9 @@ class Agreement(L.Callback):
         data_module: Any = trainer.datamodule  # type: ignore[attr-defined]
         shapes = [(name, tuple(value.shape), value.dtype) for name, value in pl_module.named_parameters()]
         facts = {f"trainer.{name}": value for name, value in asdict(self.trainer).items()}
-        facts |= {"the seed": self.seed, "the version of recascade": __version__}
         facts |= {
+            "the seed": self.seed,
+            "the version of recascade": __version__,
             "the version of torch": torch.__version__,
             "the shape of the model": shapes,
             "the training data": _data_digest(data_module.train_dataloader()),
