@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
+import lightning.pytorch as L
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recascade.data.loader import ResumableLoader
-from recascade.errors import TrainingError
+from recascade.data.loader import ResumableLoader, evaluation_loader
+from recascade.errors import DataError, TrainingError
 
 LENGTHS = np.random.default_rng(0).integers(1, 30, 100)
 
@@ -132,3 +134,11 @@ def test_what_a_stage_fetches_ahead_is_not_counted() -> None:
 def test_state_of_another_run_is_refused(change, named) -> None:
     with pytest.raises(TrainingError, match=named):
         loader(**change).load_state_dict(loader().state_dict())
+
+
+def test_fewer_validation_rows_than_ranks_are_refused() -> None:
+    data_module = L.LightningDataModule()
+    data_module.trainer = SimpleNamespace(global_rank=0, world_size=3)
+    assert len(evaluation_loader(np.ndarray.tolist, np.arange(3), 2, data_module, 0)) == 1
+    with pytest.raises(DataError, match="2 validation rows for 3 training processes"):
+        evaluation_loader(np.ndarray.tolist, np.arange(2), 2, data_module, 0)

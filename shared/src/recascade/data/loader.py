@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from recascade.data.batching import BatchSettings, batch_count, plan_batches
-from recascade.errors import TrainingError
+from recascade.errors import DataError, TrainingError
 
 Batch = TypeVar("Batch")
 Assemble = Callable[[NDArray[np.int64]], Batch]
@@ -153,8 +153,15 @@ def evaluation_loader(
         batch_rows: most rows of a batch.
         data_module: whose trainer says how many ranks there are.
         workers: loader processes; 0 assembles in this one.
+
+    Raises:
+        DataError: fewer rows than ranks; one without rows would leave out the validation that the others wait in.
     """
     rank, world_size = place_of(data_module)
+    if 0 < len(rows) < world_size:
+        raise DataError(
+            f"There are {len(rows)} validation rows for {world_size} training processes. Train on fewer devices."
+        )
     rows = rows[rank::world_size]
     batches = _PlannedBatches(assemble, [rows[start : start + batch_rows] for start in range(0, len(rows), batch_rows)])
     return DataLoader(batches, batch_size=None, num_workers=workers)
