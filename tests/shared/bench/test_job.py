@@ -1,4 +1,4 @@
-"""Runs that several processes share, from their configuration to their result."""
+"""A run that two processes share, from its configuration to its result."""
 
 from __future__ import annotations
 
@@ -35,19 +35,3 @@ def test_run_on_two_devices_is_that_on_one(run_sweep) -> None:
     result, other = Run(shared).result, Run(alone).result
     assert result["cost"].keys() == other["cost"].keys() and result["cost"]["latency_ms"]["p50"] > 0
     assert result["cost"]["peak_memory_bytes"] > 0 and result["cost"]["epochs"] == 1
-
-
-def test_evaluation_of_counts_on_two_devices_is_bit_for_bit_that_on_one(run_sweep) -> None:
-    sweep, _ = run_sweep({}, {"trainer.devices": 2}, method="co-visit", processes=1)
-    for table in (METRICS_FILE, LISTS_FILE):
-        one, two = (pl.read_parquet(run.directory / table) for run in sweep.runs)
-        assert one.equals(two)
-    one, two = (Run(run.directory).result for run in sweep.runs)
-    assert (one["metrics"], one["groups"]) == (two["metrics"], two["groups"])
-
-
-def test_mistake_in_a_shared_run_is_recorded_as_its_sentence(run_sweep) -> None:
-    broken = {**SMALL, "trainer.devices": 2, "trainer.learning_rate": 1e30}
-    sweep, events = run_sweep(broken, method="sasrec", processes=1)
-    assert events[-1].problem.startswith("The loss of step")
-    assert Run(sweep.runs[0].directory).result["error"] == events[-1].problem

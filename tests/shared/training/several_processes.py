@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import signal
 import sys
 from pathlib import Path
@@ -21,7 +20,9 @@ from small_fit import ITEMS, TinyModel, run_fit, small_split
 from together import together
 from torch import Tensor, nn
 
+from recascade.contracts.context import Context
 from recascade.data.next_item import NextItemBatch
+from recascade.models.gru4rec import GRU4Rec
 from recascade.models.hstu import HSTU
 from recascade.models.sasrec import SASRec
 from recascade.training.config import LossConfig
@@ -32,10 +33,23 @@ STRATEGIES = ("ddp", "fsdp")
 EXACT: dict[str, Any] = {"loss": LossConfig(), "max_epochs": 1, "checkpoint_minutes": 0.0}
 
 
+class WithEmptyTable(SASRec):
+    """Has a table without rows, as models of data without features do."""
+
+    def __init__(self, items: int, **sizes: Any) -> None:
+        super().__init__(items, **sizes)
+        self.features = nn.Parameter(torch.empty(0, 8))
+
+    def states(self, context: Context) -> Tensor:
+        return super().states(context) + self.features.sum()
+
+
 def model(name: str) -> nn.Module:
     torch.manual_seed(0)
     sizes: dict[str, Any] = {"dimension": 8, "blocks": 2, "heads": 2, "max_length": 10, "dropout": 0.0}
-    return SASRec(ITEMS, **sizes) if name == "sasrec" else HSTU(ITEMS, **sizes)
+    if name == "recurrent":
+        return GRU4Rec(ITEMS, dimension=8, hidden=8, layers=1, max_length=10, dropout=0.0)
+    return WithEmptyTable(ITEMS, **sizes) if name == "sasrec" else HSTU(ITEMS, **sizes)
 
 
 class Disturbed(NextItemModule):
@@ -97,14 +111,14 @@ def main(directory: Path) -> None:
         run(f"{name}-alone", exact_with, name, {}, processes=1)
         for strategy in STRATEGIES:
             run(f"{name}-{strategy}", exact_with, name, {"devices": 2, "strategy": strategy})
-    for strategy in STRATEGIES:
-        half = f"half-{strategy}"
-        run(half, exact_with, "sasrec", {"devices": 2, "strategy": strategy, "max_steps": 5})
-        shutil.copytree(directory / half, directory / f"{half}-alone")
-        run(f"{half}-alone", exact_with, "sasrec", {}, processes=1)
-    # The checkpoint of shares that are replicated goes on sharded.
-    shutil.copytree(directory / "half-ddp", directory / "half-ddp-fsdp")
-    run("half-ddp-fsdp", exact_with, "sasrec", {"devices": 2, "strategy": "fsdp"})
+    # What two processes have begun, one ends, and the other way round.
+    for begun, ended in (("sharded", "alone"), ("alone", "sharded")):
+        place = f"{begun}-{ended}"
+        for part, steps in ((begun, 5), (ended, -1)):
+            alone = part == "alone"
+            settings = {} if alone else {"devices": 2, "strategy": "fsdp"}
+            run(place, exact_with, "sasrec", {**settings, "max_steps": steps}, processes=1 if alone else 2)
+    run("recurrent", exact_with, "recurrent", {"devices": 2, "strategy": "fsdp"})
     # Dropout and negatives are drawn here: the same only in the same number of processes.
     run("undisturbed", fit_disturbed, "", -1)
     for disturbance in ("kill", "interrupt"):

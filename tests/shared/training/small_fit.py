@@ -25,7 +25,8 @@ from recascade.training.config import LossConfig, TrainerConfig
 from recascade.training.fit import FitResult, fit
 from recascade.training.next_item import NextItemModule
 
-ITEMS = 20
+# An odd number does not divide evenly among processes.
+ITEMS = 21
 # 60 users in batches of 8: 8 steps per epoch. Name → (step, phase, minutes between checkpoints).
 KILLED = {
     "checkpoint-each-step": (13, "training", 0.0),

@@ -11,7 +11,6 @@ from recascade.training.config import LossConfig, TrainerConfig
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 BACKENDS = [
     "eager",
-    "aot_eager",
     pytest.param("inductor", marks=pytest.mark.skipif(not COMPILER, reason="inductor needs a C++ compiler")),
 ]
 

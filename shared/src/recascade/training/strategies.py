@@ -14,6 +14,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from recascade.errors import ConfigurationError
+
 StrategyName = Literal["auto", "ddp", "fsdp"]
 
 
@@ -46,11 +48,24 @@ class ShardedStrategy(ReplicatedStrategy):
     """
 
     def configure_ddp(self) -> None:
-        """Shard, where Lightning would replicate."""
-        assert self.lightning_module is not None
+        """Shard, where Lightning would replicate.
+
+        Raises:
+            ConfigurationError: the model has a recurrent network of PyTorch's, which keeps its weights by other means.
+        """
+        module = self.lightning_module
+        assert module is not None
+        if any(isinstance(part, nn.RNNBase) for part in module.modules()):
+            raise ConfigurationError(
+                "trainer.strategy is 'fsdp', which cannot share out a recurrent network; set it to 'ddp'."
+            )
+        self._hooks = [(hooks, dict(hooks)) for hooks in _state_hooks(module)]
+        # A table without rows has nothing to share out, and an optimiser takes either shares or whole tensors.
+        self._empty = {parameter for parameter in module.parameters() if not parameter.numel()}
+        for parameter in self._empty:
+            parameter.requires_grad_(False)
         mesh = init_device_mesh(self.root_device.type, (self.world_size,))
-        self._hooks = [(hooks, dict(hooks)) for hooks in _state_hooks(self.lightning_module)]
-        self.model = fully_shard(_Step(self.lightning_module), mesh=mesh)  # type: ignore[assignment]
+        self.model = fully_shard(_Step(module), mesh=mesh, ignored_params=self._empty)  # type: ignore[assignment]
 
     def on_validation_start(self) -> None:
         """Validation takes the weights together once, and asks for parts of the model in any order."""
@@ -72,8 +87,10 @@ class ShardedStrategy(ReplicatedStrategy):
             for name, parameter in list(part.named_parameters(recurse=False)):
                 if isinstance(parameter, DTensor):
                     if parameter not in whole:
-                        whole[parameter] = nn.Parameter(parameter.full_tensor().detach(), parameter.requires_grad)
+                        whole[parameter] = nn.Parameter(_whole(parameter.detach()), parameter.requires_grad)
                     setattr(part, name, whole[parameter])
+        for parameter in self._empty:
+            parameter.requires_grad_(True)
         # The hooks that sharding has left would put shares in the place of the weights that are loaded next.
         for hooks, before in self._hooks:
             hooks.clear()
@@ -139,7 +156,7 @@ def gathered_weights(model: nn.Module) -> dict[str, Tensor] | None:
     state = model.state_dict()
     if not any(isinstance(value, DTensor) for value in state.values()):
         return None
-    return {name: _whole(value).contiguous() for name, value in state.items()}
+    return {name: _whole(value) for name, value in state.items()}
 
 
 def share_of_targets(targets: int, device: torch.device) -> Tensor:
@@ -154,7 +171,9 @@ def share_of_targets(targets: int, device: torch.device) -> Tensor:
 
 
 def _whole(value: Any) -> Any:
-    return value.full_tensor().cpu() if isinstance(value, DTensor) else value
+    """A sharded tensor put together on the CPU, anything else as it is; every process must ask."""
+    # Unequal shares come together in a larger tensor, of which a copy leaves the padding out.
+    return value.full_tensor().to("cpu", copy=True) if isinstance(value, DTensor) else value
 
 
 def _share(value: Any, parameter: Tensor) -> Any:
