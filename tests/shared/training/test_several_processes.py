@@ -52,8 +52,7 @@ def assert_as_alone(fits: Path, name: str, alone: str) -> None:
             torch.testing.assert_close(ours[key], theirs[key], atol=1e-5, rtol=0, msg=key)
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-@pytest.mark.parametrize("name", ["sasrec", "hstu"])
+@pytest.mark.parametrize(("name", "strategy"), [("sasrec", "ddp"), ("sasrec", "fsdp"), ("hstu", "ddp")])
 def test_two_processes_make_the_steps_of_one(fits, problems, name, strategy) -> None:
     assert problems[f"{name}-{strategy}"] == WELL
     assert_as_alone(fits, f"{name}-{strategy}", f"{name}-alone")
