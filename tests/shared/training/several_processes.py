@@ -29,7 +29,7 @@ from recascade.training.config import LossConfig
 from recascade.training.next_item import NextItemModule
 
 # Only what does not depend on the number of processes: no dropout, no drawn negatives.
-EXACT: dict[str, Any] = {"loss": LossConfig(), "max_epochs": 1}
+EXACT: dict[str, Any] = {"loss": LossConfig(), "max_epochs": 1, "gradient_clip": 0.5}
 
 
 class WithEmptyTable(SASRec):

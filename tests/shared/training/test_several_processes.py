@@ -123,7 +123,7 @@ def test_out_of_memory_in_one_process_names_the_setting(problems) -> None:
     [
         ("settings", "trainer.learning_rate"),
         ("seed", "the seed"),
-        ("model", "the shape of the model"),
+        ("model", "the model"),
         ("data", "the training data"),
     ],
 )

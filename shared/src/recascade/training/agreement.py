@@ -47,7 +47,7 @@ class Agreement(L.Callback):
             "the seed": self.seed,
             "the version of recascade": __version__,
             "the version of torch": torch.__version__,
-            "the shape of the model": shapes,
+            "the model": (repr(pl_module), shapes),
             "the training data": _data_digest(data_module.train_dataloader()),
         }
         require_agreement(facts, trainer.strategy.root_device)
