@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-
 # What is computed of every event is computed for so many at a time: the arrays may be larger than the memory.
 EVENTS_AT_ONCE = 4_000_000
 

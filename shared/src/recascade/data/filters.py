@@ -136,9 +136,7 @@ def core(
         before = remaining
 
 
-def apply_filters(
-    events: pl.LazyFrame, config: SplitConfig, scratch: Path
-) -> tuple[pl.LazyFrame, dict[str, int]]:
+def apply_filters(events: pl.LazyFrame, config: SplitConfig, scratch: Path) -> tuple[pl.LazyFrame, dict[str, int]]:
     """The steps of a configuration in its order: no order, time window, duplicates, k-core.
 
     Args:

@@ -24,7 +24,7 @@ def user_shards(log: pl.LazyFrame, scratch: Path) -> Iterator[pl.DataFrame]:
         scratch: a folder for the shards; they need about the room of the log.
 
     Yields:
-        The columns of the log; each shard at most ``events_at_a_time()`` rows, unless one user has more.
+        The columns of the log; a shard's users but its longest have less than ``events_at_a_time()`` rows together.
     """
     lengths = log.group_by("user_id").len().collect(engine="streaming").sort("user_id")
     shard_of_user = (lengths["len"].cum_sum() - 1) // events_at_a_time()
