@@ -1,7 +1,7 @@
 """A log larger than memory: import, 5-core, split, encoding, one training epoch and evaluation under a memory cap.
 
-The logs are generated (millions of events over one year, in the order of time; one user for 50 events; the same one
-million items throughout, so that the model's tables are equally large). Each step runs in a process of its own, inside
+The logs are generated (millions of events over one year, in the order of time; one user for 50 events, one item for
+100: 100 million events have two million users and one million items). Each step runs in a process of its own, inside
 a control group with the cap where the system lets this user make one (Linux as root): a step that needs more is
 killed. Elsewhere the cap is only told to the library, and compared with what was measured.
 
@@ -9,7 +9,7 @@ Memory is given twice: *anonymous*, which is what the step itself allocated (sam
 its peak with mapped files, which the system takes back when it needs the room. CPU seconds are those of all threads.
 
     python benchmarks/scale_streaming.py --millions 12.5 25 50 100 --output runs/scale
-    python benchmarks/scale_streaming.py --millions 1 --items 10000 --output runs/scale-small
+    python benchmarks/scale_streaming.py --millions 1 --output runs/scale-small
 
 A finished step is never run again, so that the command can be stopped and repeated. Needs about 12 GB of disk at 100
 million events: the files of a size are removed when all its steps are done.
@@ -33,24 +33,24 @@ from typing import Any
 MAX_LENGTH = 50
 
 
-def generate(folder: Path, events: int, items: int) -> dict[str, Any]:
+def generate(folder: Path, events: int) -> dict[str, Any]:
     """The log as CSV, as one would get it; not part of what is measured."""
     from recascade.data.synthetic_large import large_log
 
-    made = large_log(folder / "generated", events=events, users=max(1, events // 50), items=items)
+    made = large_log(folder / "generated", events=events, users=max(1, events // 50), items=max(1, events // 100))
     made.interactions().sink_csv(folder / "log.csv")
     shutil.rmtree(folder / "generated")
     return {"csv_bytes": (folder / "log.csv").stat().st_size}
 
 
-def import_log(folder: Path, events: int, items: int) -> dict[str, Any]:
+def import_log(folder: Path, events: int) -> dict[str, Any]:
     """``recascade data import delimited``."""
     from recascade.data.adapters.registry import import_dataset
 
     return import_dataset("delimited", folder / "log.csv", folder / "imported").facts["counts"]
 
 
-def five_core(folder: Path, events: int, items: int) -> dict[str, Any]:
+def five_core(folder: Path, events: int) -> dict[str, Any]:
     """``recascade data filter``: duplicates out, then the 5-core."""
     from recascade.data.dataset import Dataset
     from recascade.data.filters import write_filtered
@@ -60,7 +60,7 @@ def five_core(folder: Path, events: int, items: int) -> dict[str, Any]:
     return write_filtered(Dataset.open(folder / "imported"), config, folder / "filtered").facts["counts"]
 
 
-def split(folder: Path, events: int, items: int) -> dict[str, Any]:
+def split(folder: Path, events: int) -> dict[str, Any]:
     """``recascade data split``: leave-one-out."""
     from recascade.data.dataset import Dataset
     from recascade.data.split import make_split
@@ -70,7 +70,7 @@ def split(folder: Path, events: int, items: int) -> dict[str, Any]:
     return made.manifest.counts | {"fingerprint": made.manifest.fingerprint}
 
 
-def encode(folder: Path, events: int, items: int) -> dict[str, Any]:
+def encode(folder: Path, events: int) -> dict[str, Any]:
     """Identifiers to indices, as the first run on a split does."""
     from recascade.data.encode import encode as encode_split
     from recascade.data.split import Split
@@ -79,7 +79,7 @@ def encode(folder: Path, events: int, items: int) -> dict[str, Any]:
     return {"users": len(encoded.users), "items": len(encoded.items)}
 
 
-def train(folder: Path, events: int, items: int) -> dict[str, Any]:
+def train(folder: Path, events: int) -> dict[str, Any]:
     """One epoch of a small SASRec over every event: sampled softmax, validation on 1,000 users over all items."""
     from dataclasses import asdict
 
@@ -106,7 +106,7 @@ def train(folder: Path, events: int, items: int) -> dict[str, Any]:
     return asdict(fit(NextItemModule(model, data, loss, trainer), batches, trainer, folder / "run"))
 
 
-def evaluate(folder: Path, events: int, items: int) -> dict[str, Any]:
+def evaluate(folder: Path, events: int) -> dict[str, Any]:
     """The test part: 5,000 users, all items ranked."""
     import torch
     from safetensors.torch import load_file
@@ -131,7 +131,7 @@ def _encoded_and_model(folder: Path) -> tuple[Any, Any]:
     return data, SASRec(len(data.items), dimension=16, blocks=1, max_length=MAX_LENGTH, dropout=0.0)
 
 
-STEPS: tuple[Callable[[Path, int, int], dict[str, Any]], ...] = (
+STEPS: tuple[Callable[[Path, int], dict[str, Any]], ...] = (
     generate,
     import_log,
     five_core,
@@ -164,11 +164,11 @@ def control_group(cap: int) -> Any:
     yield None
 
 
-def run_step(number: int, folder: Path, events: int, items: int, group: Path | None, result: Path) -> None:
+def run_step(number: int, folder: Path, events: int, group: Path | None, result: Path) -> None:
     """One step, in a fresh process; leaves what it found and its CPU time."""
     if group is not None:
         group.write_text(str(os.getpid()))
-    found = STEPS[number](folder, events, items)
+    found = STEPS[number](folder, events)
     usage = resource.getrusage(resource.RUSAGE_SELF)
     result.write_text(json.dumps({"found": found, "cpu_seconds": usage.ru_utime + usage.ru_stime}), encoding="utf-8")
 
@@ -184,13 +184,13 @@ def memory_of(process: int) -> dict[str, int]:
     return {kind: int(fields[name].split()[0]) * 1024 for kind, name in kinds.items() if name in fields}
 
 
-def measure(number: int, folder: Path, events: int, items: int, cap: int) -> dict[str, Any]:
+def measure(number: int, folder: Path, events: int, cap: int) -> dict[str, Any]:
     """Run a step under the cap and say what it cost."""
     working = folder / "result.tmp"
     peaks = {"anonymous": 0, "resident": 0}
     with control_group(cap) as group:
         process = multiprocessing.get_context("spawn").Process(
-            target=run_step, args=(number, folder, events, items, group, working)
+            target=run_step, args=(number, folder, events, group, working)
         )
         started = time.perf_counter()
         process.start()
@@ -205,7 +205,7 @@ def measure(number: int, folder: Path, events: int, items: int, cap: int) -> dic
     return {**measured, "seconds": time.perf_counter() - started, "enforced": group is not None, **peaks}
 
 
-def measure_size(millions: float, items: int, cap: int, output: Path) -> None:
+def measure_size(millions: float, cap: int, output: Path) -> None:
     """All steps of one size that are not done yet."""
     events = int(millions * 1e6)
     folder = output / f"working-{millions:g}"
@@ -214,7 +214,7 @@ def measure_size(millions: float, items: int, cap: int, output: Path) -> None:
         if result.is_file():
             continue
         folder.mkdir(parents=True, exist_ok=True)
-        measured = measure(number, folder, events, items, cap)
+        measured = measure(number, folder, events, cap)
         result.with_suffix(".tmp").write_text(json.dumps({"millions": millions, **measured}, indent=1))
         result.with_suffix(".tmp").replace(result)
         print(f"{millions:g} million, {step.__name__}: {measured['seconds']:,.0f} s", flush=True)
@@ -253,7 +253,6 @@ def main() -> None:
     """Compute what is missing, size by size, then print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--millions", type=float, nargs="+", default=[12.5, 25.0, 50.0, 100.0])
-    parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--memory", default="4GB", help="the cap, as RECASCADE_MEMORY")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
@@ -262,7 +261,7 @@ def main() -> None:
 
     arguments.output.mkdir(parents=True, exist_ok=True)
     for millions in arguments.millions:
-        measure_size(millions, arguments.items, memory_bytes(), arguments.output)
+        measure_size(millions, memory_bytes(), arguments.output)
     print_table(arguments.output)
 
 

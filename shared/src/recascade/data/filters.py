@@ -62,8 +62,6 @@ def deduplicate(events: pl.LazyFrame, rule: str, scratch: Path) -> pl.LazyFrame:
             ranked = shard.sort(order, maintain_order=True, descending=rule == "last")
             remaining = ranked.unique(subset=["user_id", "item_id"], keep="first")
         kept[remaining[_ROW].to_numpy()] = True
-    if kept.all():
-        return events
     stays = pl.DataFrame({_STAYS: kept}).lazy()
     return pl.concat([events, stays], how="horizontal").filter(_STAYS).drop(_STAYS)
 
