@@ -23,7 +23,6 @@ import multiprocessing
 import os
 import resource
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -266,4 +265,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
