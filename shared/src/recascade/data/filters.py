@@ -39,7 +39,7 @@ def time_window(events: pl.LazyFrame, since: int | None, until: int | None) -> p
 def deduplicate(events: pl.LazyFrame, rule: str, scratch: Path) -> pl.LazyFrame:
     """Remove repeated events; what remains stays in the order of the log.
 
-    The log is looked through in shards of whole users. What is held of it is one bit an event: whether it stays.
+    The log is looked through in shards of whole users. What is held of it is one byte an event: whether it stays.
 
     Args:
         events: the interactions.
@@ -82,19 +82,16 @@ def k_core(events: pl.LazyFrame, user_minimum: int, item_minimum: int, scratch: 
     if user_minimum <= 1 and item_minimum <= 1:
         return events
     ids = {column: _distinct(events, column) for column in ("user_id", "item_id")}
-    rows = _height(events)
-    if not rows:
+    if not len(ids["user_id"]):
         return events
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        codes = {column: np.memmap(Path(folder) / column, np.uint32, "w+", shape=rows) for column in ids}
+        users, items = (Path(folder) / column for column in ids)
         coded = events.select(pl.col(column).cast(pl.Enum(known)).to_physical() for column, known in ids.items())
-        done = 0
-        for batch in coded.collect_batches(chunk_size=EVENTS_PER_BATCH, engine="streaming"):
-            for column in ids:
-                codes[column][done : done + len(batch)] = batch[column].to_numpy()
-            done += len(batch)
-        survivors = core(codes["user_id"], codes["item_id"], user_minimum, item_minimum)
-        del codes
+        with users.open("wb") as user_file, items.open("wb") as item_file:
+            for batch in coded.collect_batches(chunk_size=EVENTS_PER_BATCH, engine="streaming"):
+                user_file.write(batch["user_id"].to_numpy().astype(np.uint32, copy=False).data)
+                item_file.write(batch["item_id"].to_numpy().astype(np.uint32, copy=False).data)
+        survivors = core(np.memmap(users, np.uint32, "r"), np.memmap(items, np.uint32, "r"), user_minimum, item_minimum)
     for (column, known), kept in zip(ids.items(), survivors, strict=True):
         if not kept.all():
             chosen = known.filter(pl.Series(kept)).to_frame(column).lazy()
