@@ -50,12 +50,12 @@ def import_log(folder: Path, events: int) -> dict[str, Any]:
 
 
 def five_core(folder: Path, events: int) -> dict[str, Any]:
-    """``recascade data filter``: duplicates out, then the 5-core."""
+    """``recascade data filter --k-core 5``."""
     from recascade.data.dataset import Dataset
     from recascade.data.filters import write_filtered
     from recascade.data.split_config import SplitConfig
 
-    config = SplitConfig(deduplicate="exact", user_min_events=5, item_min_events=5)
+    config = SplitConfig(user_min_events=5, item_min_events=5)
     return write_filtered(Dataset.open(folder / "imported"), config, folder / "filtered").facts["counts"]
 
 
