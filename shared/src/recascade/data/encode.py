@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from recascade.data.counting import count_values, distinct_values
 from recascade.data.domains import ItemDomains, read_item_domains
 from recascade.data.encoded import EncodedSplit, HeldOut
 from recascade.data.events import EventSequences, ranges, stretches
@@ -61,8 +62,9 @@ def _encode(split: Split, seed: int, folder: Path | None) -> EncodedSplit:
     training = split.part("train")
     items = Vocabulary.seeded(_item_ids(split), seed, kind="item")
     # Rows of train.parquet are sorted by user_id, so the lengths say which rows are whose.
-    lengths = training.group_by("user_id").agg(pl.len().cast(pl.Int64)).collect(engine="streaming").sort("user_id")
-    held_out_users = pl.concat([_distinct(split.part(part), "user_id") for part in ("validation", "test")]).unique()
+    lengths = count_values(training, "user_id")
+    held_out = [distinct_values(split.part(part), "user_id") for part in ("validation", "test")]
+    held_out_users = pl.concat(held_out).unique()
     users = Vocabulary.seeded(lengths["user_id"], seed, kind="user", appended=held_out_users)
 
     file_users = users.encode(lengths["user_id"])
@@ -89,7 +91,7 @@ def _encode(split: Split, seed: int, folder: Path | None) -> EncodedSplit:
     _fill_unknown_times(events)
 
     trained_items = np.zeros(len(items), dtype=np.bool_)
-    trained_items[items.encode(_distinct(training, "item_id"))] = True
+    trained_items[items.encode(distinct_values(training, "item_id"))] = True
     return EncodedSplit(
         manifest=split.manifest,
         items=items,
@@ -126,13 +128,13 @@ def _held_out_events(split: Split, part: str, users: Vocabulary, items: Vocabula
 
 
 def _item_ids(split: Split) -> pl.Series:
-    trained = _distinct(split.part("train"), "item_id")
+    trained = distinct_values(split.part("train"), "item_id")
     listed = split.items() if split.manifest.config.catalogue == "file" else None
-    return trained if listed is None else pl.concat([trained, _distinct(listed, "item_id")]).drop_nulls().unique()
-
-
-def _distinct(table: pl.LazyFrame, column: str) -> pl.Series:
-    return table.select(pl.col(column).unique()).collect(engine="streaming")[column]
+    return (
+        trained
+        if listed is None
+        else pl.concat([trained, listed.select("item_id").collect()["item_id"]]).drop_nulls().unique()
+    )
 
 
 def _array(folder: Path | None, name: str, rows: np.int64, dtype: type[Any]) -> NDArray[Any]:

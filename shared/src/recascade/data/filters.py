@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recascade.data import schema
+from recascade.data.counting import distinct_values
 from recascade.data.dataset import MANIFEST, Dataset
 from recascade.data.split_config import SplitConfig, parse_time
 from recascade.data.user_shards import user_shards
@@ -81,7 +82,7 @@ def k_core(events: pl.LazyFrame, user_minimum: int, item_minimum: int, scratch: 
     """
     if user_minimum <= 1 and item_minimum <= 1:
         return events
-    ids = {column: _distinct(events, column) for column in ("user_id", "item_id")}
+    ids = {column: distinct_values(events, column) for column in ("user_id", "item_id")}
     if not len(ids["user_id"]):
         return events
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
@@ -166,10 +167,6 @@ def apply_filters(events: pl.LazyFrame, config: SplitConfig, scratch: Path) -> t
     return events, counts
 
 
-def _distinct(events: pl.LazyFrame, column: str) -> pl.Series:
-    return events.select(pl.col(column).unique()).collect(engine="streaming")[column].sort()
-
-
 def _height(events: pl.LazyFrame) -> int:
     return int(events.select(pl.len()).collect(engine="streaming").item())
 
@@ -200,8 +197,10 @@ def write_filtered(dataset: Dataset, config: SplitConfig, destination: Path) -> 
         for table, frame in (("items", dataset.items()), ("users", dataset.users())):
             if frame is not None:
                 key = schema.REQUIRED[table][0]
-                present = written.select(pl.col(key).unique())
-                frame.join(present, on=key, how="semi", maintain_order="left").sink_parquet(folder / f"{table}.parquet")
+                present = distinct_values(written, key).to_frame()
+                frame.join(present.lazy(), on=key, how="semi", maintain_order="left").sink_parquet(
+                    folder / f"{table}.parquet"
+                )
         facts = {
             "name": destination.resolve().name,
             "adapter": "filter",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from recascade.data import schema
+from recascade.data.counting import distinct_values
 from recascade.data.dataset import Dataset
 from recascade.data.filters import ordered_only
 from recascade.data.log_summary import LogSummary, summarise
@@ -105,8 +106,8 @@ def _catalogue_findings(dataset: Dataset, log: pl.LazyFrame) -> list[Finding]:
         if known.n_unique() < len(known) or known.null_count():
             sentence = f"{key} is null or stands more than once in {table}.parquet; the first row of each is used."
             findings.append(Finding("warning", table, key, sentence))
-        absent = log.select(pl.col(key).unique()).join(known.to_frame().lazy(), on=key, how="anti")
-        count = absent.select(pl.len()).collect(engine="streaming").item()
+        present = distinct_values(log.drop_nulls(key), key).to_frame()
+        count = len(present.join(known.to_frame(), on=key, how="anti"))
         if count:
             sentence = f"{count:,} {table} of the interactions are not in {table}.parquet; their features are unknown."
             findings.append(Finding("warning", table, key, sentence))

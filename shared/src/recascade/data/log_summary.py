@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recascade.data.counting import distinct_values
 from recascade.data.user_shards import user_shards
 
 LENGTH_QUANTILES = {
@@ -69,7 +70,7 @@ def summarise(log: pl.LazyFrame, events: int) -> LogSummary:
         log: those interactions.
         events: rows of the whole table.
     """
-    item_ids = log.select(pl.col("item_id").unique()).collect(engine="streaming")["item_id"].sort()
+    item_ids = distinct_values(log, "item_id")
     numbers = _numeric_rank(item_ids)
     sums: Counter[str] = Counter()
     lengths: list[NDArray[np.int64]] = []

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from recascade.data.counting import count_values
 from recascade.data.memory import events_at_a_time
 
 _SHARD = "user-shard"
@@ -26,7 +27,7 @@ def user_shards(log: pl.LazyFrame, scratch: Path) -> Iterator[pl.DataFrame]:
     Yields:
         The columns of the log; a shard's users but its longest have less than ``events_at_a_time()`` rows together.
     """
-    lengths = log.group_by("user_id").len().collect(engine="streaming").sort("user_id")
+    lengths = count_values(log, "user_id")
     shard_of_user = (lengths["len"].cum_sum() - 1) // events_at_a_time()
     last_users = lengths.group_by(shard_of_user.alias(_SHARD)).agg(pl.col("user_id").max()).sort(_SHARD)["user_id"]
     if len(last_users) <= 1:
