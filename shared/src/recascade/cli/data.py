@@ -14,7 +14,8 @@ from recascade.errors import did_you_mean
 
 if TYPE_CHECKING:
     from recascade.data.dataset import Dataset
-    from recascade.data.inspect import Inspection, LogSummary
+    from recascade.data.inspect import Inspection
+    from recascade.data.log_summary import LogSummary
     from recascade.data.split import Split
 
 COMMANDS = ("list", "fetch", "import", "inspect", "filter", "domains", "split", "twin", "audit")

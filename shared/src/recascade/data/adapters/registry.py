@@ -15,6 +15,7 @@ from recascade.data import schema
 from recascade.data.adapters.parse_failures import explain_parse_failure
 from recascade.data.adapters.tables import Tables
 from recascade.data.address import is_address, shown
+from recascade.data.counting import distinct_values
 from recascade.data.dataset import MANIFEST, Dataset
 from recascade.errors import ConfigurationError, DataError, did_you_mean
 from recascade.files import require_new_folder, write_folder_atomically, write_json
@@ -183,7 +184,6 @@ def import_dataset(
         for table in ("items", "users"):
             if table in rows:
                 schema.check_keys(schema.scan(folder / f"{table}.parquet", table), table, source)
-        distinct = log.select(users=pl.col("user_id").n_unique(), items=pl.col("item_id").n_unique())
         facts = {
             "name": name or destination.resolve().name,
             "adapter": adapter,
@@ -192,7 +192,8 @@ def import_dataset(
             "synthetic": False,
             "counts": {
                 "interactions": rows["interactions"],
-                **distinct.collect(engine="streaming").row(0, named=True),
+                "users": len(distinct_values(log, "user_id")),
+                "items": len(distinct_values(log, "item_id")),
             },
         }
         write_json(folder / MANIFEST, facts)
