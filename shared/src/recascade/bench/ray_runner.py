@@ -163,7 +163,7 @@ def _check_machines(ray: Any, landmark: Landmark, threads: int, gpus: int) -> No
     if not able:
         largest = max(int(node["Resources"].get("CPU", 0)) for node in machines)
         raise ConfigurationError(
-            f"No machine of the Ray cluster has {threads} CPU cores and {gpus} GPUs for one run (the largest has "
+            f"No machine of the Ray cluster has {threads} CPU cores and {gpus} GPUs for one run (at most "
             f"{largest} cores); use fewer --threads or fewer trainer.devices."
         )
     look = ray.remote(num_cpus=0, max_retries=2)(_look)
@@ -197,7 +197,7 @@ def _machine() -> str:
 
 
 def _gpus(directory: Path, ray: Any) -> int:
-    """GPUs that a run asks for: those of ``trainer.accelerator``; under ``auto`` a trained method takes what is there."""
+    """GPUs that a run asks for, by ``trainer.accelerator``; under ``auto``, a trained method takes what is there."""
     config = Run(directory).config
     if config.trainer.accelerator in ("gpu", "cuda"):
         return config.trainer.devices
