@@ -267,5 +267,5 @@ def test_more_threads_than_any_machine_has_are_refused(laid_out, machines: TwoMa
 
 
 def test_no_cluster_at_the_address(laid_out, machines: TwoMachines) -> None:
-    with pytest.raises(ConfigurationError, match="gives no cluster at '127.0.0.1:1'"):
+    with pytest.raises(ConfigurationError, match=r"gives no cluster at '127\.0\.0\.1:1'"):
         compute(laid_out({}), RayRunner("127.0.0.1:1"), lambda _: None, lambda: None)
