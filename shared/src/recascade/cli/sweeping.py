@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from recascade.cli.cluster_options import cluster_options
+
 if TYPE_CHECKING:
     from recascade.bench.config import RunConfig
     from recascade.bench.runner import Runner
@@ -76,14 +78,7 @@ def sweep_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time.  [default: one per core; 1 with a GPU]")
     @click.option("--threads", type=click.IntRange(min=1), help="CPU threads per run.  [default: the cores shared out]")
     @click.option("--metric", help="Test metric that orders the table.  [default: ndcg@10]")
-    @click.option(
-        "--runner",
-        type=click.Choice(("local", "ray")),
-        help="Where runs are computed.  [default: local, or ray with --ray-address]",
-    )
-    @click.option(
-        "--ray-address", metavar="ADDRESS", help="A Ray cluster that runs: auto, HOST:PORT or ray://HOST:PORT."
-    )
+    @cluster_options
     @click.option(
         "--tries",
         type=click.IntRange(min=1),
@@ -94,16 +89,9 @@ def sweep_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def with_options(*arguments: Any, **values: Any) -> Any:
         chosen = {field.name: values.pop(field.name) for field in fields(SweepOptions)}
-        chosen["runner"] = _runner_name(chosen["runner"], chosen["ray_address"])
         return command(*arguments, options=SweepOptions(**chosen), **values)
 
     return with_options
-
-
-def _runner_name(runner: str | None, ray_address: str | None) -> str:
-    if ray_address is not None and runner == "local":
-        raise click.UsageError("--ray-address names a Ray cluster, but --runner is local; leave one of them out.")
-    return runner or ("local" if ray_address is None else "ray")
 
 
 def sweep(configs: Sequence[RunConfig], options: SweepOptions) -> int:
