@@ -13,7 +13,7 @@ from typing import Any
 
 from recascade.bench.landmark import Landmark, landmark_in
 from recascade.bench.registry import find_method
-from recascade.bench.runner import GRACE_SECONDS, Event, LocalRunner
+from recascade.bench.runner import Event, LocalRunner
 from recascade.bench.store import Run
 from recascade.data.cluster import import_ray, ray_cluster
 from recascade.errors import ConfigurationError
@@ -22,6 +22,8 @@ from recascade.errors import ConfigurationError
 _CARRIED = ("RECASCADE_HOME", "RECASCADE_DATA")
 _CHECK_SECONDS = 120.0
 """How long a machine may take to start a process and look at the folder of the results."""
+_GRACE_SECONDS = 70.0
+"""How long cancelled tasks may take: longer than ``LocalRunner`` gives the process of a run to write its checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class _Tasks:
         """Ask for an orderly end, once, and insist after a while or at a second Ctrl-C."""
         for task in self.running:
             self._ray.cancel(task)
-        deadline = time.monotonic() + GRACE_SECONDS + 5
+        deadline = time.monotonic() + _GRACE_SECONDS
         try:
             while self.running and time.monotonic() < deadline:
                 self.ended()
@@ -133,8 +135,12 @@ class _Tasks:
         except exceptions.OutOfMemoryError:
             problem = "Ray ended the run because its machine ran out of memory; use fewer --jobs or more --threads."
             return Event(directory, "failed", problem, died=True)
+        except exceptions.NodeDiedError:
+            return Event(directory, "failed", "The machine of the run was lost.", died=True)
+        except exceptions.WorkerCrashedError:
+            return Event(directory, "failed", "The Ray worker of the run was killed or crashed.", died=True)
         except exceptions.RayError as error:
-            return Event(directory, "failed", f"The machine or worker of the run was lost ({_what(error)}).", died=True)
+            return Event(directory, "failed", f"Ray lost the run ({type(error).__name__}).", died=True)
         return event
 
 
@@ -207,7 +213,3 @@ def _gpus(directory: Path, ray: Any) -> int:
 
 def _last_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1].rstrip(".")
-
-
-def _what(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}".rstrip(".: ")

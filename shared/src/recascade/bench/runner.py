@@ -23,7 +23,7 @@ from recascade.bench.store import CONFIG_FILE, LOG_FILE, Run
 from recascade.errors import RecascadeError
 from recascade.files import explain_write_failure
 
-GRACE_SECONDS = 60.0
+_GRACE_SECONDS = 60.0
 """How long interrupted runs may take to write their checkpoint before they are killed."""
 
 
@@ -154,7 +154,7 @@ def _stop(processes: Sequence[BaseProcess]) -> None:
     """Ask for an orderly end, once, and insist after a while or at a second Ctrl-C."""
     for process in processes:
         process.terminate()
-    deadline = time.monotonic() + GRACE_SECONDS
+    deadline = time.monotonic() + _GRACE_SECONDS
     try:
         for process in processes:
             process.join(max(0.0, deadline - time.monotonic()))

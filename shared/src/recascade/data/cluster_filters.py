@@ -57,7 +57,7 @@ def write_filtered_on_cluster(
     require_new_folder(destination)
     with ray_cluster(address) as ray, shared_scratch(destination) as scratch:
         steps = _Steps(dataset.path.resolve(), config, scratch, piece_events)
-        return write_filtered(dataset, config, destination, lambda _, __: _apply(ray, steps, destination))
+        return write_filtered(dataset, config, destination, lambda *_: _apply(ray, steps, destination))
 
 
 @dataclass(frozen=True)
