@@ -63,8 +63,8 @@ def append_vectors_on_cluster(
     ids = load_semantic_ids(table)
     if ids.conflicts.policy == "reassign":
         raise ConfigurationError(
-            f"{table} has tokenizer.conflicts.policy=reassign, which needs the vectors of all items in one place; leave "
-            "--runner ray out."
+            f"{table} has tokenizer.conflicts.policy=reassign, which needs the vectors of all items in one place; "
+            "leave --runner ray out."
         )
     pieces: list[Row] = [{"number": number} for number in range(_pieces(vectors, piece_vectors))]
     with ray_cluster(address) as ray, shared_scratch(table) as scratch:

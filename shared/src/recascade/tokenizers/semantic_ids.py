@@ -185,8 +185,8 @@ class SemanticIds:
         """
         if self.conflicts.policy == "reassign":
             raise ConfigurationError(
-                "The table has tokenizer.conflicts.policy=reassign, which needs the vectors of items whose code is taken; "
-                "append them with their vectors, on one machine."
+                "The table has tokenizer.conflicts.policy=reassign, which needs the vectors of items whose code is "
+                "taken; append items with their vectors."
             )
         self._require_new(item_ids)
         return self._add(item_ids, self._without_conflicts(encoded, np.empty((0, 0), dtype=np.float32)))
