@@ -46,23 +46,27 @@ class TwoMachines:
         self.address: str = self._cluster.address
         self._machines = [self._cluster.add_node(num_cpus=1, **self._small) for _ in range(2)]
 
-    def kill_machine(self, chance: random.Random) -> str:
-        """End a machine without a word, and bring another in its place."""
+    def kill_machine(self, chance: random.Random) -> list[str]:
+        """End a machine without a word, and bring another in its place; the runs on it."""
         lost = chance.choice(self._machines)
-        names = [name for _, name in self._working(lost)]
+        runs = [run for _, run in self._working(lost)]
         self._cluster.remove_node(lost, allow_graceful=False)
         self._machines.remove(lost)
         self._machines.append(self._cluster.add_node(num_cpus=1, **self._small))
-        return f"with {', '.join(names) or 'nothing'} on it"
+        return runs
 
-    def kill_process(self, chance: random.Random) -> str:
-        """End a worker that has a run."""
+    def kill_process(self, chance: random.Random) -> list[str]:
+        """End a worker; the run that it has, or nothing where all are idle."""
         working = [found for machine in self._machines for found in self._working(machine)]
         if not working:
-            return ""
-        worker, name = chance.choice(working)
+            return []
+        worker, run = chance.choice(working)
         os.kill(worker, signal.SIGKILL)
-        return f"that of {name}"
+        return [run]
+
+    def working(self) -> list[str]:
+        """The runs under way."""
+        return [run for machine in self._machines for _, run in self._working(machine)]
 
     def shut_down(self) -> None:
         """End all of it."""
@@ -70,7 +74,7 @@ class TwoMachines:
 
     @staticmethod
     def _working(machine: Any) -> list[tuple[int, str]]:
-        """Process and task of the busy workers of a machine, which are children of its raylet."""
+        """Process and run of the busy workers of a machine, which are children of its raylet."""
         raylet = machine.all_processes["raylet"][0].process.pid
         found = []
         for entry in Path("/proc").iterdir():
@@ -79,7 +83,7 @@ class TwoMachines:
                 title = (entry / "cmdline").read_text().strip("\0 ") if parent == raylet else ""
             except OSError:
                 continue
-            if title.startswith("ray::seed"):
+            if title.startswith("ray::sasrec"):
                 found.append((int(entry.name), title.removeprefix("ray::")))
         return found
 
@@ -112,19 +116,19 @@ def disturbed(options: argparse.Namespace, output: Path) -> dict[str, Any]:
                 kind = kinds[len(kills)]
                 before = finished(output)
                 first_seen = before | first_seen
-                what = ""
                 if kind == "the command":
+                    runs = cluster.working()
                     process.kill()
                     process.wait()
                     process = subprocess.Popen(command, stdout=log, stderr=log)
                 elif kind == "a machine":
-                    what = cluster.kill_machine(chance)
-                elif not (what := cluster.kill_process(chance)):
+                    runs = cluster.kill_machine(chance)
+                elif not (runs := cluster.kill_process(chance)):
                     continue
-                kills.append(
-                    {"second": round(time.monotonic() - begin), "kind": kind, "what": what, "finished": len(before)}
-                )
-                print(f"{kills[-1]['second']:>5} s, {len(before):>2} runs finished: killed {kind} {what}", flush=True)
+                hit = [f"{run} after {epochs(output, run)} epochs" for run in runs if not done(output, run)]
+                second = round(time.monotonic() - begin)
+                kills.append({"second": second, "kind": kind, "hit": hit, "finished": len(before)})
+                print(sentence(kills[-1]), flush=True)
             elif process.poll() is not None:
                 raise SystemExit(f"The sweep ended before it was killed three times; see {options.output}/command.txt.")
             time.sleep(0.1)
@@ -141,6 +145,24 @@ def disturbed(options: argparse.Namespace, output: Path) -> dict[str, Any]:
         "lost": [line for line in told if line.startswith("lost")],
         "computed_again": [name for name, when in finished(output).items() if when != first_seen[name]],
     }
+
+
+def sentence(kill: dict[str, Any]) -> str:
+    """One kill as a line."""
+    hit = ", ".join(kill["hit"]) or "no run under way"
+    return f"{kill['second']:>5} s, {kill['finished']:>2} finished: killed {kill['kind']}: {hit}"
+
+
+def done(output: Path, run: str) -> bool:
+    """Whether a run, named as Ray shows it, has its result."""
+    return any(output.glob(f"*/{run.replace(' ', '/')}/result.json"))
+
+
+def epochs(output: Path, run: str) -> int:
+    """Epochs that the curves of a run have."""
+    curves = [path.read_text(encoding="utf-8") for path in output.glob(f"*/{run.replace(' ', '/')}/curves.csv")]
+    last = curves[0].splitlines()[-1].partition(",")[0] if curves else ""
+    return int(last) if last.isdigit() else 0
 
 
 def finished(output: Path) -> dict[str, int]:
@@ -185,7 +207,7 @@ def main() -> None:
     ray, local_table = table(options.output / "ray"), table(options.output / "local")
     print(f"runs finished on Ray              {sum(row['status'] == 'finished' for row in ray.values())} of {RUNS}")
     for kill in told["kills"]:
-        print(f"  {kill['second']:>5} s, {kill['finished']:>2} finished: killed {kill['kind']} {kill['what']}")
+        print(sentence(kill))
     for line in told["lost"]:
         print(f"  {line}")
     print(f"finished runs computed again      {len(told['computed_again'])}")

@@ -18,6 +18,7 @@ from recascade.bench.runner import Event, LocalRunner
 from recascade.bench.store import METRICS_FILE, Run
 from recascade.bench.suite import configs_of
 from recascade.bench.sweep import Sweep, compute, lay_out
+from recascade.cli.display import SweepDisplay
 from recascade.errors import ConfigurationError
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")
@@ -60,6 +61,7 @@ def fit(experiment):
     marks = experiment.directory / "fitted"
     again = marks.exists()
     marks.open("a").write("x")
+    (experiment.directory / "gpus").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
     behaviour = experiment.config.behaviour
     if behaviour == "diverge":
         raise TrainingError("The loss is not a number at step 3; lower trainer.learning_rate.")
@@ -98,22 +100,9 @@ METHOD = Method(
 )
 '''
 
-PROGRAM = """
-import sys
-from pathlib import Path
-from recascade.bench.ray_runner import RayRunner
-from recascade.bench.suite import configs_of
-from recascade.bench.sweep import compute, lay_out
-
-if __name__ == "__main__":
-    log, output, address = sys.argv[1:4]
-    configs = configs_of("mortal", log, "default", 1, {"model.behaviour": "wait"})
-    compute(lay_out(configs, Path(output), print), RayRunner(address), lambda event: None, lambda: None)
-"""
-
 
 class TwoMachines:
-    """A Ray cluster of two machines with a core each, on this one; the head computes nothing."""
+    """A Ray cluster of two machines with a core and a GPU each, on this one; the head computes nothing."""
 
     def __init__(self, folder: Path) -> None:
         from ray.cluster_utils import Cluster
@@ -125,7 +114,8 @@ class TwoMachines:
         self._machines = [self._add() for _ in range(2)]
 
     def _add(self) -> Any:
-        return self._cluster.add_node(num_cpus=1, **self._small)
+        # Ray only hands out the number of a GPU; that there is none is nothing to it.
+        return self._cluster.add_node(num_cpus=1, num_gpus=1, **self._small)
 
     def lose_machine_of(self, worker: int) -> None:
         """End the machine on which a worker process runs, without a word, and bring another."""
@@ -183,13 +173,13 @@ def behave(*behaviours: str) -> list[dict[str, Any]]:
 
 
 def test_whatever_dies_is_tried_again_and_what_says_why_is_not(laid_out, machines: TwoMachines) -> None:
-    settings = [*behave("fit", "diverge", "bug", "die", "last second"), {"model.width": 16}]
+    settings = [*behave("fit", "diverge", "bug", "die", "last second"), {"trainer.accelerator": "gpu"}]
     sweep = laid_out(*settings)
-    local = laid_out(*behave("fit"), {"model.width": 16}, output="local")
+    local = laid_out(*behave("fit"), {"trainer.accelerator": "gpu"}, output="local")
     (machines.folder / "first-second").touch()
     events: list[Event] = []
     compute(sweep, RayRunner(machines.address, tries=3), events.append, lambda: None)
-    fine, diverged, bug, died, last_second, wide = [run.directory for run in sweep.runs]
+    fine, diverged, bug, died, last_second, on_gpu = [run.directory for run in sweep.runs]
     problems = {event.directory: event.problem for event in events if event.kind == "failed"}
     assert set(problems) == {diverged, bug, died}
     assert problems[diverged] == "The loss is not a number at step 3; lower trainer.learning_rate."
@@ -204,15 +194,18 @@ def test_whatever_dies_is_tried_again_and_what_says_why_is_not(laid_out, machine
     assert not (machines.folder / "first-second").exists()
     # Lost in the first second it had not begun, and lost in the last second it was finished: one fit each.
     assert dict(zip([run.directory for run in sweep.runs], fits(sweep), strict=True)) == {
-        fine: 1, diverged: 1, bug: 1, last_second: 1, wide: 1, died: fits(sweep)[3]
+        fine: 1, diverged: 1, bug: 1, last_second: 1, on_gpu: 1, died: fits(sweep)[3]
     }  # fmt: skip
     assert fits(sweep)[3] in (2, 3)
+    assert [(run / "gpus").read_text() for run in (fine, on_gpu)] == ["", "0"]
     compute(local, LocalRunner(1, 1), lambda _: None, lambda: None)
-    for one, other in zip([fine, wide], local.runs, strict=True):
+    for one, other in zip([fine, on_gpu], local.runs, strict=True):
         assert pl.read_parquet(one / METRICS_FILE).equals(pl.read_parquet(other.directory / METRICS_FILE))
 
 
-def test_a_run_goes_on_elsewhere_when_its_machine_is_lost(laid_out, machines: TwoMachines) -> None:
+def test_a_run_goes_on_elsewhere_when_its_machine_is_lost(
+    laid_out, machines: TwoMachines, capsys: pytest.CaptureFixture[str]
+) -> None:
     sweep = laid_out(*behave("wait", "fit"))
     waits, fine = [run.directory for run in sweep.runs]
     lost: list[int] = []
@@ -223,7 +216,15 @@ def test_a_run_goes_on_elsewhere_when_its_machine_is_lost(laid_out, machines: Tw
             machines.lose_machine_of(int(text))
 
     events: list[Event] = []
-    compute(sweep, RayRunner(machines.address), events.append, pulse)
+    with SweepDisplay(total=2, done=0, metric="ndcg@10") as display:
+
+        def watch(event: Event) -> None:
+            events.append(event)
+            display.watch(event)
+
+        compute(sweep, RayRunner(machines.address), watch, pulse)
+    assert "The machine of the run was lost. Try 2 of 5 follows." in capsys.readouterr().err
+    assert display.failures == {}
     assert kinds(events, waits) == ["started", "lost", "started", "finished"]
     assert kinds(events, fine) == ["started", "finished"]
     assert fits(sweep) == [2, 1]
@@ -238,15 +239,14 @@ def test_a_run_goes_on_elsewhere_when_its_machine_is_lost(laid_out, machines: Tw
 def test_when_the_command_ends_its_runs_end_in_order_and_go_on_later(
     laid_out, machines: TwoMachines, log: Path, tmp_path: Path, number: int
 ) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
-    command = [sys.executable, str(program), str(log), str(tmp_path / "runs"), machines.address]
+    words = ["run", "mortal", "model.behaviour=wait", "--data", str(log), "--output", str(tmp_path / "runs")]
+    command = [sys.executable, "-m", "recascade.cli.main", *words, "--ray-address", machines.address]
     process = subprocess.Popen(command, start_new_session=True)
     sweep = laid_out(*behave("wait"))
     directory = sweep.runs[0].directory
     assert eventually((directory / "waiting").exists, process)
     process.send_signal(number)
-    assert process.wait(timeout=60) != 0
+    assert process.wait(timeout=60) == (130 if number == signal.SIGINT else -signal.SIGKILL)
     assert eventually((directory / "checkpointed").exists)
     assert Run(directory).state == "unfinished"
     events: list[Event] = []
@@ -262,7 +262,7 @@ def eventually(condition: Callable[[], bool], process: subprocess.Popen[bytes] |
 
 
 def test_more_threads_than_any_machine_has_are_refused(laid_out, machines: TwoMachines) -> None:
-    with pytest.raises(ConfigurationError, match=r"has 64 CPU cores .* at most 1 cores"):
+    with pytest.raises(ConfigurationError, match=r"has 64 CPU cores .*at most 1 cores"):
         compute(laid_out({}), RayRunner(machines.address, threads=64), lambda _: None, lambda: None)
 
 

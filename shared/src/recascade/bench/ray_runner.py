@@ -105,7 +105,8 @@ class _Tasks:
 
     def submit(self, directory: Path, gpus: int) -> None:
         """Hand a run to the cluster."""
-        task = self._compute.options(name=directory.name, num_gpus=gpus).remote(directory, *self._rest)
+        label = " ".join(directory.parts[-3:])
+        task = self._compute.options(name=label, num_gpus=gpus).remote(directory, *self._rest)
         self.running[task] = directory
 
     def ended(self, seconds: float = 0.25) -> list[Event]:
