@@ -149,7 +149,7 @@ def disturbed(options: argparse.Namespace, output: Path) -> dict[str, Any]:
 
 def sentence(kill: dict[str, Any]) -> str:
     """One kill as a line."""
-    hit = ", ".join(kill["hit"]) or "no run under way"
+    hit = ", ".join(kill["hit"]) or "no run seen on it"
     return f"{kill['second']:>5} s, {kill['finished']:>2} finished: killed {kill['kind']}: {hit}"
 
 

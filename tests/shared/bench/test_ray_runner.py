@@ -264,8 +264,3 @@ def eventually(condition: Callable[[], bool], process: subprocess.Popen[bytes] |
 def test_more_threads_than_any_machine_has_are_refused(laid_out, machines: TwoMachines) -> None:
     with pytest.raises(ConfigurationError, match=r"has 64 CPU cores .*at most 1 cores"):
         compute(laid_out({}), RayRunner(machines.address, threads=64), lambda _: None, lambda: None)
-
-
-def test_no_cluster_at_the_address(laid_out, machines: TwoMachines) -> None:
-    with pytest.raises(ConfigurationError, match=r"gives no cluster at '127\.0\.0\.1:1'"):
-        compute(laid_out({}), RayRunner("127.0.0.1:1"), lambda _: None, lambda: None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from recascade.errors import ConfigurationError, MissingDependencyError
 
 # What goes through Ray's object store are paths and small tables; its own default is a third of the memory.
 _OBJECT_STORE_BYTES = 256 << 20
+_ANSWER_SECONDS = 10.0
 
 
 @contextmanager
@@ -33,6 +35,8 @@ def ray_cluster(address: str | None = None, cpus: int | None = None) -> Iterator
     if ray.is_initialized():
         yield ray
         return
+    if address not in (None, "auto", "local"):
+        _require_answer(str(address))
     # Ray takes SIGTERM for itself; the command line has its own care for it.
     in_main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM) if in_main else None
@@ -64,6 +68,20 @@ def ray_cluster(address: str | None = None, cpus: int | None = None) -> Iterator
         yield ray
     finally:
         ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Ray itself would knock for minutes at a door that is not there."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise ConfigurationError(f"--ray-address {address} is no address; write auto, HOST:PORT or ray://HOST:PORT.")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+    except OSError as error:
+        raise ConfigurationError(
+            f"Nobody answers at {address} ({error}); start a cluster with 'ray start --head', or leave --ray-address "
+            "out to use this machine."
+        ) from error
 
 
 def import_ray() -> ModuleType:
