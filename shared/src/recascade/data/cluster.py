@@ -56,11 +56,7 @@ def ray_cluster(address: str | None = None, cpus: int | None = None) -> Iterator
         else:
             ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        raise ConfigurationError(
-            f"Ray {'could not be started here' if address is None else f'gives no cluster at {address!r}'} "
-            f"({_first_line(error)}). Start one with 'ray start --head', or leave --ray-address out to use this "
-            "machine."
-        ) from error
+        raise ConfigurationError(_refusal(address, error)) from error
     finally:
         if handler is not None:
             signal.signal(signal.SIGTERM, handler)
@@ -68,6 +64,16 @@ def ray_cluster(address: str | None = None, cpus: int | None = None) -> Iterator
         yield ray
     finally:
         ray.shutdown()
+
+
+def _refusal(address: str | None, error: Exception) -> str:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    if address is None:
+        return f"Ray could not be started on this machine ({reason})."
+    return (
+        f"Ray gives no cluster at {address!r} ({reason}). Start one with 'ray start --head'; if it was started with a "
+        "token, set RAY_AUTH_MODE=token here too."
+    )
 
 
 def _require_answer(address: str) -> None:
@@ -98,7 +104,3 @@ def import_ray() -> ModuleType:
         ) from error
     module: ModuleType = ray
     return module
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
