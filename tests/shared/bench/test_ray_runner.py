@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -83,7 +82,8 @@ def fit(experiment):
     if behaviour == "wait" and not again:
         (experiment.directory / "waiting").write_text(str(RAY_WORKER.pid))
         try:
-            time.sleep(600)
+            while not (experiment.directory / "go on").exists():
+                time.sleep(0.1)
         except KeyboardInterrupt:
             (experiment.directory / "checkpointed").touch()
             raise
@@ -102,28 +102,26 @@ METHOD = Method(
 
 
 class TwoMachines:
-    """A Ray cluster of two machines with a core and a GPU each, on this one; the head computes nothing."""
+    """A Ray cluster of two machines with a core and a GPU each, on this one; the first is the head."""
 
     def __init__(self, folder: Path) -> None:
         from ray.cluster_utils import Cluster
 
         self.folder = folder
-        self._small = {"object_store_memory": 80 << 20}
-        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **self._small})
-        self.address: str = self._cluster.address
-        self._machines = [self._add() for _ in range(2)]
-
-    def _add(self) -> Any:
         # Ray only hands out the number of a GPU; that there is none is nothing to it.
-        return self._cluster.add_node(num_cpus=1, num_gpus=1, **self._small)
+        machine = {"num_cpus": 1, "num_gpus": 1, "object_store_memory": 80 << 20}
+        self._cluster = Cluster(initialize_head=True, head_node_args=machine)
+        self.address: str = self._cluster.address
+        self._second = self._cluster.add_node(**machine)
 
-    def lose_machine_of(self, worker: int) -> None:
-        """End the machine on which a worker process runs, without a word, and bring another."""
+    def on_the_second(self, worker: int) -> bool:
+        """Whether a worker process runs on the machine that is not the head: its parent is the raylet there."""
         parent = int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
-        lost = next(one for one in self._machines if one.all_processes["raylet"][0].process.pid == parent)
-        self._cluster.remove_node(lost, allow_graceful=False)
-        self._machines.remove(lost)
-        self._machines.append(self._add())
+        return bool(self._second.all_processes["raylet"][0].process.pid == parent)
+
+    def lose_the_second(self) -> None:
+        """End that machine without a word."""
+        self._cluster.remove_node(self._second, allow_graceful=False)
 
     def shut_down(self) -> None:
         self._cluster.shutdown()
@@ -203,41 +201,22 @@ def test_whatever_dies_is_tried_again_and_what_says_why_is_not(laid_out, machine
         assert pl.read_parquet(one / METRICS_FILE).equals(pl.read_parquet(other.directory / METRICS_FILE))
 
 
-def test_a_run_goes_on_elsewhere_when_its_machine_is_lost(
-    laid_out, machines: TwoMachines, capsys: pytest.CaptureFixture[str]
-) -> None:
-    sweep = laid_out(*behave("wait", "fit"))
-    waits, fine = [run.directory for run in sweep.runs]
-    lost: list[int] = []
+def test_ctrl_c_ends_the_runs_in_order(laid_out, machines: TwoMachines) -> None:
+    sweep = laid_out(*behave("wait"))
+    directory = sweep.runs[0].directory
 
-    def pulse() -> None:
-        if not lost and (waits / "waiting").exists() and (text := (waits / "waiting").read_text()):
-            lost.append(int(text))
-            machines.lose_machine_of(int(text))
+    def press() -> None:
+        if (directory / "waiting").exists():
+            raise KeyboardInterrupt
 
-    events: list[Event] = []
-    with SweepDisplay(total=2, done=0, metric="ndcg@10") as display:
-
-        def watch(event: Event) -> None:
-            events.append(event)
-            display.watch(event)
-
-        compute(sweep, RayRunner(machines.address), watch, pulse)
-    assert "The machine of the run was lost. Try 2 of 5 follows." in capsys.readouterr().err
-    assert display.failures == {}
-    assert kinds(events, waits) == ["started", "lost", "started", "finished"]
-    assert kinds(events, fine) == ["started", "finished"]
-    assert fits(sweep) == [2, 1]
-    # The process of the first try ended in order, before the second one began in the same folder.
-    assert (waits / "checkpointed").exists()
-    again: list[Event] = []
-    compute(sweep, RayRunner(machines.address), again.append, lambda: None)
-    assert again == []
+    with pytest.raises(KeyboardInterrupt):
+        compute(sweep, RayRunner(machines.address), lambda _: None, press)
+    assert (directory / "checkpointed").exists()
+    assert Run(directory).state == "unfinished"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
-def test_when_the_command_ends_its_runs_end_in_order_and_go_on_later(
-    laid_out, machines: TwoMachines, log: Path, tmp_path: Path, number: int
+def test_when_the_command_is_killed_its_runs_end_and_go_on_later(
+    laid_out, machines: TwoMachines, log: Path, tmp_path: Path
 ) -> None:
     words = ["run", "mortal", "model.behaviour=wait", "--data", str(log), "--output", str(tmp_path / "runs")]
     command = [sys.executable, "-m", "recascade.cli.main", *words, "--ray-address", machines.address]
@@ -245,13 +224,14 @@ def test_when_the_command_ends_its_runs_end_in_order_and_go_on_later(
     sweep = laid_out(*behave("wait"))
     directory = sweep.runs[0].directory
     assert eventually((directory / "waiting").exists, process)
-    process.send_signal(number)
-    assert process.wait(timeout=60) == (130 if number == signal.SIGINT else -signal.SIGKILL)
-    assert eventually((directory / "checkpointed").exists)
-    assert Run(directory).state == "unfinished"
+    process.kill()
+    process.wait()
     events: list[Event] = []
     compute(sweep, LocalRunner(1, 1), events.append, lambda: None)
+    # The process of the killed command ended in order, and only then did the next one begin.
+    assert (directory / "checkpointed").exists()
     assert [event.kind for event in events] == ["started", "finished"]
+    assert fits(sweep) == [2]
 
 
 def eventually(condition: Callable[[], bool], process: subprocess.Popen[bytes] | None = None) -> bool:
@@ -264,3 +244,44 @@ def eventually(condition: Callable[[], bool], process: subprocess.Popen[bytes] |
 def test_more_threads_than_any_machine_has_are_refused(laid_out, machines: TwoMachines) -> None:
     with pytest.raises(ConfigurationError, match=r"has 64 CPU cores .*at most 1 cores"):
         compute(laid_out({}), RayRunner(machines.address, threads=64), lambda _: None, lambda: None)
+
+
+def test_a_run_goes_on_elsewhere_when_its_machine_is_lost(
+    laid_out, machines: TwoMachines, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = laid_out({"model.behaviour": "wait"}, {"model.behaviour": "wait", "model.width": 16})
+    directories = [run.directory for run in sweep.runs]
+    lost: list[Path] = []
+
+    def pulse() -> None:
+        waiting = [run / "waiting" for run in directories]
+        if lost or not all(mark.exists() and mark.read_text() for mark in waiting):
+            return
+        lost.extend(mark.parent for mark in waiting if machines.on_the_second(int(mark.read_text())))
+        machines.lose_the_second()
+        for run in directories:
+            if run not in lost:
+                (run / "go on").touch()
+
+    events: list[Event] = []
+    with SweepDisplay(total=2, done=0, metric="ndcg@10") as display:
+
+        def watch(event: Event) -> None:
+            events.append(event)
+            display.watch(event)
+
+        compute(sweep, RayRunner(machines.address), watch, pulse)
+    assert "The machine of the run was lost. Try 2 of 5 follows." in capsys.readouterr().err
+    assert display.failures == {}
+    assert len(lost) == 1
+    for run in directories:
+        if run in lost:
+            assert kinds(events, run) == ["started", "lost", "started", "finished"]
+            # The process of the first try ended in order, before the second one began in the same folder.
+            assert (run / "checkpointed").exists()
+        else:
+            assert kinds(events, run) == ["started", "finished"]
+    assert sorted(fits(sweep)) == [1, 2]
+    again: list[Event] = []
+    compute(sweep, RayRunner(machines.address), again.append, lambda: None)
+    assert again == []

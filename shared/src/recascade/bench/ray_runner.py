@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from collections import Counter, deque
@@ -14,7 +15,7 @@ from typing import Any
 from recascade.bench.landmark import Landmark, landmark_in
 from recascade.bench.registry import find_method
 from recascade.bench.runner import Event, LocalRunner
-from recascade.bench.store import Run
+from recascade.bench.store import RESULT_FILE, Run
 from recascade.data.cluster import import_ray, ray_cluster
 from recascade.errors import ConfigurationError
 
@@ -22,6 +23,8 @@ from recascade.errors import ConfigurationError
 _CARRIED = ("RECASCADE_HOME", "RECASCADE_DATA")
 _CHECK_SECONDS = 120.0
 """How long a machine may take to start a process and look at the folder of the results."""
+_VISIBLE_SECONDS = 90.0
+"""How long a file of another machine may take to appear; NFS keeps what it knows of a folder for up to 60 s."""
 _GRACE_SECONDS = 70.0
 """How long cancelled tasks may take: longer than ``LocalRunner`` gives the process of a run to write its checkpoint."""
 
@@ -142,12 +145,25 @@ class _Tasks:
             return Event(directory, "failed", "The Ray worker of the run was killed or crashed.", died=True)
         except exceptions.RayError as error:
             return Event(directory, "failed", f"Ray lost the run ({type(error).__name__}).", died=True)
-        return event
+        return _seen_here(event) if event.kind == "finished" else event
+
+
+def _seen_here(event: Event) -> Event:
+    """Wait for the result: a network file system may show a file some seconds after another machine has written it."""
+    deadline = time.monotonic() + _VISIBLE_SECONDS
+    while Run(event.directory).state != "finished":
+        if time.monotonic() > deadline:
+            problem = f"The run has finished, but its {RESULT_FILE} is not visible here; is {event.directory} shared?"
+            return replace(event, kind="failed", problem=problem)
+        # Asking for the whole folder makes the file system look again.
+        os.listdir(event.directory)
+        time.sleep(0.1)
+    return event
 
 
 def _compute(directory: Path, threads: int, landmark: Landmark, environment: dict[str, str]) -> Event:
     """The task: on the machine that Ray chose, do what ``LocalRunner`` does."""
-    problem = landmark.problem_on(_machine())
+    problem = landmark.problem_on(socket.gethostname())
     if problem:
         return Event(directory, "failed", problem)
     os.environ.update(environment)
@@ -194,13 +210,7 @@ def _check_machines(ray: Any, landmark: Landmark, threads: int, gpus: int) -> No
 
 
 def _look(landmark: Landmark) -> str:
-    return landmark.problem_on(_machine())
-
-
-def _machine() -> str:
-    import socket
-
-    return socket.gethostname()
+    return landmark.problem_on(socket.gethostname())
 
 
 def _gpus(directory: Path, ray: Any) -> int:
