@@ -79,12 +79,15 @@ def fit(experiment):
             os.kill(os.getpid(), signal.SIGKILL)
 
         job.write_json = write_and_lose_the_worker
+    if behaviour == "wait" and again and (experiment.directory / "checkpointed").exists():
+        (experiment.directory / "in order").touch()
     if behaviour == "wait" and not again:
         (experiment.directory / "waiting").write_text(str(RAY_WORKER.pid))
         try:
             while not (experiment.directory / "go on").exists():
                 time.sleep(0.1)
         except KeyboardInterrupt:
+            time.sleep(3)
             (experiment.directory / "checkpointed").touch()
             raise
     return Popularity.fit(experiment.data)
@@ -176,7 +179,7 @@ def test_whatever_dies_is_tried_again_and_what_says_why_is_not(laid_out, machine
     local = laid_out(*behave("fit"), {"trainer.accelerator": "gpu"}, output="local")
     (machines.folder / "first-second").touch()
     events: list[Event] = []
-    compute(sweep, RayRunner(machines.address, tries=3), events.append, lambda: None)
+    compute(sweep, RayRunner(machines.address, jobs=1, tries=3), events.append, lambda: None)
     fine, diverged, bug, died, last_second, on_gpu = [run.directory for run in sweep.runs]
     problems = {event.directory: event.problem for event in events if event.kind == "failed"}
     assert set(problems) == {diverged, bug, died}
@@ -228,8 +231,8 @@ def test_when_the_command_is_killed_its_runs_end_and_go_on_later(
     process.wait()
     events: list[Event] = []
     compute(sweep, LocalRunner(1, 1), events.append, lambda: None)
-    # The process of the killed command ended in order, and only then did the next one begin.
-    assert (directory / "checkpointed").exists()
+    # The process of the killed command wrote its checkpoint before the next one began.
+    assert (directory / "in order").exists()
     assert [event.kind for event in events] == ["started", "finished"]
     assert fits(sweep) == [2]
 
@@ -277,8 +280,8 @@ def test_a_run_goes_on_elsewhere_when_its_machine_is_lost(
     for run in directories:
         if run in lost:
             assert kinds(events, run) == ["started", "lost", "started", "finished"]
-            # The process of the first try ended in order, before the second one began in the same folder.
-            assert (run / "checkpointed").exists()
+            # The process of the first try wrote its checkpoint before the second one began in the same folder.
+            assert (run / "in order").exists()
         else:
             assert kinds(events, run) == ["started", "finished"]
     assert sorted(fits(sweep)) == [1, 2]

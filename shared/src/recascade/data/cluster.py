@@ -16,6 +16,8 @@ from recascade.errors import ConfigurationError, MissingDependencyError
 # What goes through Ray's object store are paths and small tables; its own default is a third of the memory.
 _OBJECT_STORE_BYTES = 256 << 20
 _ANSWER_SECONDS = 10.0
+# Pages of state that Ray prints when a process or machine is lost; whoever handed it work says so in a sentence.
+_NOT_SHOWN = "^(Raylet is terminated|A worker died or was killed|The node with node id)"
 
 
 @contextmanager
@@ -96,6 +98,8 @@ def import_ray() -> ModuleType:
     Raises:
         MissingDependencyError: it is not installed.
     """
+    # Read when Ray is imported.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", _NOT_SHOWN)
     try:
         import ray
     except ImportError as error:
