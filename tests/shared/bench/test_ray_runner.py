@@ -231,8 +231,6 @@ def test_when_the_command_is_killed_its_runs_end_and_go_on_later(
     process.wait()
     events: list[Event] = []
     compute(sweep, LocalRunner(1, 1), events.append, lambda: None)
-    # The process of the killed command wrote its checkpoint before the next one began.
-    assert (directory / "in order").exists()
     assert [event.kind for event in events] == ["started", "finished"]
     assert fits(sweep) == [2]
 
