@@ -73,6 +73,10 @@ def test_every_command_explains_itself(call: Call, command: str) -> None:
         (["run", "sasrec", "--data", "log", "epochs"], "write key=value"),
         (["run", "sasrec", "--data", "log", "--seeds", "0"], "0 is not in the range"),
         (["run", "sasrec", "--data", "log", "--metric", "ndgc@10"], "Did you mean 'ndcg@10'?"),
+        (["run", "sasrec", "--data", "log", "--runner", "local", "--ray-address", "auto"], "leave one of them out"),
+        (["tokenize", "log", "--runner", "ray"], "--runner ray goes with --codebooks TABLE"),
+        (["tokenize", "new.parquet", "--codebooks", "x", "tokenizer.salt=1"], "leave tokenizer.salt=1 out"),
+        (["tokenize", "new.parquet", "--codebooks", "absent.parquet"], "There is no file absent.parquet"),
         (["bench", "demos"], "There is no suite 'demos'. Did you mean 'demo'?"),
         (["bench", "absent.yaml"], "There is no suite file absent.yaml"),
         (["ablate", "sasrec", "dimension", "--data", "log"], "is not an axis"),
@@ -124,6 +128,13 @@ def test_a_failed_run_is_status_1_and_its_sentence(home: Path, log: Path, acme: 
     assert status == 1
     assert "The loss is not a number at step 3; lower trainer.learning_rate." in error
     assert "Traceback" not in error and "ndcg" not in out
+
+
+def test_settings_of_training_are_shown_although_no_run_is_trained(home: Path, log: Path, call: Call) -> None:
+    line = ["ablate", "popularity", "trainer.max_epochs=1,2", "--data", str(log), "--jobs", "1"]
+    status, out, error = call(*line)
+    assert status == 0, error
+    assert "popularity" in out
 
 
 def test_doctor_finds_this_installation_well(home: Path, log: Path, call: Call) -> None:

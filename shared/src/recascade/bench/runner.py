@@ -18,7 +18,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal, Protocol
 
-from recascade.bench.store import LOG_FILE
+from recascade.bench.sole_use import sole_use
+from recascade.bench.store import CONFIG_FILE, LOG_FILE, Run
 from recascade.errors import RecascadeError
 from recascade.files import explain_write_failure
 
@@ -32,13 +33,15 @@ class Event:
 
     Attributes:
         directory: the run.
-        kind: what happened.
-        problem: for ``failed``, the sentence that says why.
+        kind: what happened; after ``lost``, the run is tried again.
+        problem: for ``failed`` and ``lost``, the sentence that says why.
+        died: the process ended before it could say why: killed, or its machine is gone.
     """
 
     directory: Path
-    kind: Literal["started", "finished", "failed"]
+    kind: Literal["started", "finished", "failed", "lost"]
     problem: str = ""
+    died: bool = False
 
 
 class Runner(Protocol):
@@ -132,9 +135,11 @@ def _thread_limits(threads: int) -> Iterator[None]:
 
 
 def _outcome(directory: Path, process: BaseProcess, receiver: Connection) -> Event:
+    died = False
     try:
         problem: str = receiver.recv()
     except EOFError:
+        died = True
         process.join()
         code = process.exitcode or 0
         how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
@@ -143,7 +148,7 @@ def _outcome(directory: Path, process: BaseProcess, receiver: Connection) -> Eve
     finally:
         receiver.close()
     process.join()
-    return Event(directory, "failed", problem) if problem else Event(directory, "finished")
+    return Event(directory, "failed", problem, died) if problem else Event(directory, "finished")
 
 
 def stop_processes(processes: Sequence[BaseProcess], grace_seconds: float) -> None:
@@ -173,8 +178,10 @@ def _run_in_process(directory: Path, threads: int, sender: Connection) -> None:
             _write_output_to(directory / LOG_FILE)
         from recascade.bench.job import run_job
 
-        with explain_write_failure(directory):
-            run_job(directory, threads)
+        with sole_use(directory / CONFIG_FILE), explain_write_failure(directory):
+            # Whoever held the run before, in a command that was killed, may have got to its end.
+            if Run(directory).state != "finished":
+                run_job(directory, threads)
     except (KeyboardInterrupt, SystemExit):
         print("Interrupted; the same command goes on from the last checkpoint.", flush=True)
         os._exit(130)

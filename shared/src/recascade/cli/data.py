@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from recascade.cli import data_audit, data_fetch
+from recascade.cli.cluster_options import cluster_options
 from recascade.cli.key_values import key_values
 from recascade.errors import did_you_mean
 
@@ -75,16 +76,33 @@ def list_sources() -> None:
 @click.argument("destination", metavar="DST", type=click.Path(path_type=Path))
 @click.argument("options", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--name", default="", help="Name of the data set in results; default: that of DST.")
-def import_(adapter: str, source: str, destination: Path, options: Sequence[str], name: str) -> None:
+@cluster_options
+def import_(
+    adapter: str,
+    source: str,
+    destination: Path,
+    options: Sequence[str],
+    name: str,
+    runner: str,
+    ray_address: str | None,
+) -> None:
     """Turn SRC, in the format of ADAPTER, into the canonical folder DST.
 
     SRC is a path, or an address such as s3://bucket/log.csv.gz that is copied first.
     'recascade data list' shows the adapters with their options. Example: recascade data import delimited log.csv shop
     user=customer item=sku timestamp=bought_at
-    """
-    from recascade.data.adapters.registry import import_dataset
 
-    dataset = import_dataset(adapter, source, destination, key_values(options), name)
+    With --runner ray, SRC may be a folder of files or a pattern, as 'logs/*.csv.gz'; each file is read by one core.
+    """
+    words = key_values(options)
+    if runner == "ray":
+        from recascade.data.cluster_import import import_on_cluster
+
+        dataset = import_on_cluster(adapter, Path(source).expanduser(), destination, words, name, ray_address)
+    else:
+        from recascade.data.adapters.registry import import_dataset
+
+        dataset = import_dataset(adapter, source, destination, words, name)
     counts = dataset.facts["counts"]
     click.echo(
         f"Wrote {counts['interactions']:,} events of {counts['users']:,} users and {counts['items']:,} items "
@@ -126,6 +144,7 @@ def inspect_(path: str) -> None:
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), help="New folder; default: NAME-filtered in this folder."
 )
+@cluster_options
 def filter_(
     path: str,
     k_core: int,
@@ -135,8 +154,11 @@ def filter_(
     until: str,
     deduplicate: str,
     output: Path | None,
+    runner: str,
+    ray_address: str | None,
 ) -> None:
     """Write the events of PATH that pass the time window, then deduplication, then the k-core."""
+    from recascade.data.cluster_filters import write_filtered_on_cluster
     from recascade.data.filters import write_filtered
     from recascade.data.sources import resolve
     from recascade.data.split_config import SplitConfig
@@ -150,7 +172,11 @@ def filter_(
     )
     config.check()
     dataset = resolve(path)
-    filtered = write_filtered(dataset, config, output or Path(f"{dataset.name}-filtered"))
+    destination = output or Path(f"{dataset.name}-filtered")
+    if runner == "ray":
+        filtered = write_filtered_on_cluster(dataset, config, destination, ray_address)
+    else:
+        filtered = write_filtered(dataset, config, destination)
     for step, count in filtered.facts["counts"].items():
         click.echo(f"{step.replace('_', ' '):<24}{count:>14,}")
     click.echo(f"Wrote {filtered.path}.")

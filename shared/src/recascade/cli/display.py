@@ -81,6 +81,9 @@ class SweepDisplay:
             return
         task, _ = self._running.pop(event.directory)
         self._progress.remove_task(task)
+        if event.kind == "lost":
+            self._console.print(f"[yellow]lost[/]      {label}: {event.problem}", soft_wrap=True)
+            return
         self._progress.advance(self._overall)
         if event.kind == "failed":
             self.failures[event.directory] = event.problem

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from recascade.cli.cluster_options import cluster_options
+
 if TYPE_CHECKING:
     from recascade.bench.config import RunConfig
+    from recascade.bench.runner import Runner
     from recascade.bench.sweep import Sweep
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -26,15 +29,21 @@ class SweepOptions:
 
     Attributes:
         output: folder of the results.
-        jobs: runs at a time; None for as many as there are cores.
-        threads: CPU threads of each run; None shares the cores out.
+        jobs: runs at a time; None for as many as there are cores, or as a cluster has room for.
+        threads: CPU threads of each run; None shares the cores out, or gives one on a cluster.
         metric: test metric that orders the leaderboard; None for the usual one.
+        runner: ``local`` or ``ray``.
+        ray_address: of a Ray cluster that runs; None starts one on this machine.
+        tries: how often a run on a cluster is begun when its process or machine is lost.
     """
 
     output: Path
-    jobs: int | None
-    threads: int | None
-    metric: str | None
+    jobs: int | None = None
+    threads: int | None = None
+    metric: str | None = None
+    runner: str = "local"
+    ray_address: str | None = None
+    tries: int = 5
 
 
 def data_option(*, required: bool) -> Callable[[_Command], _Command]:
@@ -69,11 +78,18 @@ def sweep_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time.  [default: one per core; 1 with a GPU]")
     @click.option("--threads", type=click.IntRange(min=1), help="CPU threads per run.  [default: the cores shared out]")
     @click.option("--metric", help="Test metric that orders the table.  [default: ndcg@10]")
+    @cluster_options
+    @click.option(
+        "--tries",
+        type=click.IntRange(min=1),
+        default=SweepOptions.tries,
+        show_default=True,
+        help="How often Ray begins a run whose process or machine is lost.",
+    )
     @functools.wraps(command)
-    def with_options(
-        *arguments: Any, output: Path, jobs: int | None, threads: int | None, metric: str | None, **others: Any
-    ) -> Any:
-        return command(*arguments, options=SweepOptions(output, jobs, threads, metric), **others)
+    def with_options(*arguments: Any, **values: Any) -> Any:
+        chosen = {field.name: values.pop(field.name) for field in fields(SweepOptions)}
+        return command(*arguments, options=SweepOptions(**chosen), **values)
 
     return with_options
 
@@ -84,22 +100,18 @@ def sweep(configs: Sequence[RunConfig], options: SweepOptions) -> int:
     Returns:
         The exit status: 0, 1 when a run failed, 130 when interrupted.
     """
-    from recascade.bench.runner import LocalRunner, available_cores
     from recascade.bench.sweep import compute, lay_out
     from recascade.cli.display import SweepDisplay, print_leaderboards
 
     metric = _metric(configs, options.metric)
     plan = lay_out(configs, options.output, lambda data: click.echo(f"Preparing {data} …", err=True))
-    jobs = options.jobs or (1 if _has_gpu() else available_cores())
-    # Shared out over all runs of the sweep, the finished ones included, so that a resumed run computes as it began.
-    processes = min(jobs, len(plan.runs))
-    threads = options.threads or max(1, available_cores() // processes)
+    runner = _runner(options, len(plan.runs))
     done = len(plan.finished_runs)
     if done:
         click.echo(f"{done} of {len(plan.runs)} runs are finished already and are kept.", err=True)
     with SweepDisplay(total=len(plan.runs), done=done, metric=metric) as display:
         try:
-            compute(plan, LocalRunner(processes, threads), display.watch, display.pulse)
+            compute(plan, runner, display.watch, display.pulse)
         except KeyboardInterrupt:
             display.stop()
             click.echo(_how_to_go_on(plan), err=True)
@@ -109,6 +121,24 @@ def sweep(configs: Sequence[RunConfig], options: SweepOptions) -> int:
     for directory, problem in display.failures.items():
         click.secho(f"Failed: {directory}: {problem}", fg="red", err=True)
     return 1 if display.failures else 0
+
+
+def _runner(options: SweepOptions, runs: int) -> Runner:
+    from recascade.bench.ray_runner import RayRunner
+    from recascade.bench.runner import LocalRunner, available_cores
+
+    if options.runner == "ray":
+        return RayRunner(
+            address=options.ray_address,
+            threads=options.threads or 1,
+            jobs=options.jobs,
+            cpus=available_cores(),
+            tries=options.tries,
+        )
+    jobs = options.jobs or (1 if _has_gpu() else available_cores())
+    # Shared out over all runs of the sweep, the finished ones included, so that a resumed run computes as it began.
+    processes = min(jobs, runs)
+    return LocalRunner(processes, options.threads or max(1, available_cores() // processes))
 
 
 def _metric(configs: Sequence[RunConfig], wanted: str | None) -> str:

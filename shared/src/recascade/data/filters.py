@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -171,7 +172,13 @@ def _height(events: pl.LazyFrame) -> int:
     return int(events.select(pl.len()).collect(engine="streaming").item())
 
 
-def write_filtered(dataset: Dataset, config: SplitConfig, destination: Path) -> Dataset:
+Filters = Callable[[pl.LazyFrame, SplitConfig, Path], tuple[pl.LazyFrame, dict[str, int]]]
+"""What ``apply_filters`` is: events, rules and a scratch folder to the remaining events and the counts of the steps."""
+
+
+def write_filtered(
+    dataset: Dataset, config: SplitConfig, destination: Path, filters: Filters = apply_filters
+) -> Dataset:
     """Write the events that pass the filters of a configuration as a new data set.
 
     items.parquet and users.parquet keep the rows that still have events. Columns and their order stay.
@@ -180,6 +187,7 @@ def write_filtered(dataset: Dataset, config: SplitConfig, destination: Path) -> 
         dataset: where the events come from.
         config: its time window, deduplication and k-core are used.
         destination: a folder that does not exist yet or is empty.
+        filters: computes what remains.
 
     Raises:
         DataError: nothing is left, or the destination is taken.
@@ -189,7 +197,7 @@ def write_filtered(dataset: Dataset, config: SplitConfig, destination: Path) -> 
     with schema.explain_read_failure(path), write_folder_atomically(destination) as folder:
         log = dataset.interactions()
         schema.check_interactions(log, path)
-        kept, counts = apply_filters(log, config, folder)
+        kept, counts = filters(log, config, folder)
         if not counts["kept"]:
             raise DataError(nothing_left(dataset.name, counts))
         kept.sink_parquet(folder / "interactions.parquet")

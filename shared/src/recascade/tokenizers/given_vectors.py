@@ -38,7 +38,7 @@ def given_vectors(
     if path.suffix == ".npy":
         owners, vectors = file_order, _read_npy(path, len(file_order))
     elif path.suffix == ".parquet":
-        owners, vectors = _read_parquet(path)
+        owners, vectors = read_vectors(path)
     else:
         raise ConfigurationError(
             f"tokenizer.content.source is {str(path)!r}; it must be text, sentence-transformers, or the path of a .npy "
@@ -72,9 +72,19 @@ def _read_npy(path: Path, rows: int) -> NDArray[np.float32]:
     return array.astype(np.float32)
 
 
-def _read_parquet(path: Path) -> tuple[pl.Series, NDArray[np.float32]]:
+def read_vectors(path: Path, first: int = 0, rows: int | None = None) -> tuple[pl.Series, NDArray[np.float32]]:
+    """Read identifiers and vectors, float32 ``[N, d]``, from a Parquet file; rows without a vector are left out.
+
+    Args:
+        path: a file with a column ``item_id`` and one other column of lists of numbers.
+        first: row to begin with.
+        rows: how many to read; None for all.
+
+    Raises:
+        DataError: there is no such file, it is damaged, or has other columns, vectors of several lengths, or none.
+    """
     with explain_read_failure(path):
-        table = pl.read_parquet(path)
+        table = pl.scan_parquet(path).slice(first, rows).collect()
     others = [name for name in table.columns if name != "item_id"]
     if (
         "item_id" not in table.columns

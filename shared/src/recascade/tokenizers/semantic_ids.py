@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recascade.data.vocabulary import Vocabulary
-from recascade.errors import DataError
+from recascade.errors import ConfigurationError, DataError
 from recascade.tokenizers.config import ConflictConfig
 from recascade.tokenizers.conflicts import append_digit, outgrown, reassign, roomy_digit
 from recascade.tokenizers.item_tokenizer import ItemTokenizer
@@ -163,14 +163,41 @@ class SemanticIds:
             DataError: an item is there already or twice, a vector cannot be used, or no digit is free; nothing is
                 added then.
         """
+        self._require_new(item_ids)
+        if len(vectors) != len(item_ids):
+            raise DataError(f"There are {len(vectors)} vectors for {len(item_ids)} new items; give one per item.")
+        encoded = self.tokenizer.encode(vectors, _fields(item_ids, fields))
+        return self._add(item_ids, self._without_conflicts(encoded, vectors))
+
+    def append_encoded(self, item_ids: Sequence[str], encoded: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Do what ``append`` does, with what ``tokenizer.encode`` has made of the vectors elsewhere.
+
+        Args:
+            item_ids: n identifiers that are not in the table.
+            encoded: int64 ``[n, L]`` without a digit; conflicts are settled here.
+
+        Returns:
+            int32 ``[n, L]``, with the digit.
+
+        Raises:
+            DataError: as ``append``.
+            ConfigurationError: the policy is ``reassign``, which asks for distances to vectors.
+        """
+        if self.conflicts.policy == "reassign":
+            raise ConfigurationError(
+                "The table has tokenizer.conflicts.policy=reassign, which needs the vectors of items whose code is "
+                "taken; append items with their vectors."
+            )
+        self._require_new(item_ids)
+        return self._add(item_ids, self._without_conflicts(encoded, np.empty((0, 0), dtype=np.float32)))
+
+    def _require_new(self, item_ids: Sequence[str]) -> None:
         known = [item_id for item_id in item_ids if item_id in self._rows]
         if known or len(set(item_ids)) != len(item_ids):
             repeated = known[0] if known else next(one for one in item_ids if list(item_ids).count(one) > 1)
             raise DataError(f"Item {repeated!r} has a semantic id already; delete it before it is added anew.")
-        if len(vectors) != len(item_ids):
-            raise DataError(f"There are {len(vectors)} vectors for {len(item_ids)} new items; give one per item.")
-        encoded = self.tokenizer.encode(vectors, _fields(item_ids, fields))
-        codes = self._without_conflicts(encoded, vectors)
+
+    def _add(self, item_ids: Sequence[str], codes: NDArray[np.int32]) -> NDArray[np.int32]:
         first = len(self._ids)
         holders = self._holders
         self._make_room(first + len(codes))

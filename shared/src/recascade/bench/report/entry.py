@@ -186,7 +186,7 @@ def shared_overrides(runs: Sequence[RunRecord]) -> dict[str, Any]:
     for key in dict.fromkeys(key for run in runs for key in run.result["overrides"]):
         concerned = [run.result for run in runs if run.result["trained"] or not key.startswith("trainer.")]
         values = [result["overrides"].get(key) for result in concerned]
-        everywhere = all(key in result["overrides"] for result in concerned)
+        everywhere = bool(concerned) and all(key in result["overrides"] for result in concerned)
         if len(runs) > 1 and everywhere and all(value == values[0] for value in values):
             shared[key] = values[0]
     return shared
