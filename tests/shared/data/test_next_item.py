@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recascade.data import events as events_module
@@ -128,6 +128,7 @@ def test_last_window_is_the_end_of_the_training_history(log, max_length) -> None
 
 
 @given(histories(), st.integers(1, 6), st.sampled_from(["last", "chunks"]), st.integers(1, 9))
+@example(([[], [[0], [1, 2]]], [0, 0]), 1, "last", 1)
 @settings(max_examples=80, deadline=None)
 def test_what_is_computed_in_stretches_is_what_is_computed_at_once(log, max_length, kind, stretch) -> None:
     history, held_out = log

@@ -146,7 +146,8 @@ def _single_events(offsets: NDArray[np.int64], ends: NDArray[np.int64], groups: 
     """Whether every training event is a group of its own."""
     for start, stop in stretches(offsets):
         first, last = offsets[start], offsets[stop]
-        joined = first + 1 + np.flatnonzero(groups[first + 1 : last] == groups[first : last - 1])
+        own = groups[first:last]
+        joined = first + 1 + np.flatnonzero(own[1:] == own[:-1])
         users = np.searchsorted(offsets, joined, side="right") - 1
         if ((joined > offsets[users]) & (joined < ends[users])).any():
             return False
