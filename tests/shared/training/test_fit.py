@@ -19,7 +19,7 @@ from recascade.errors import ConfigurationError, TrainingError
 from recascade.training.config import LossConfig
 from recascade.training.determinism import step_seed
 
-SCRIPT = Path(__file__).with_name("small_fit.py")
+SCRIPT = Path(__file__).parents[2] / "support" / "small_fit.py"
 REPEATABLE = ("loss", "learning_rate", "ndcg@10")
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from recascade.errors import ConfigurationError
 
-SCRIPT = Path(__file__).with_name("several_processes.py")
+SCRIPT = Path(__file__).parents[2] / "support" / "several_processes.py"
 WELL = ["", ""]
 # Attention does not change when the same is added to all keys: the gradient of their bias is rounding error, which Adam
 # scales up to whole steps.
@@ -23,7 +23,7 @@ NO_GRADIENT = ("key_value.bias",)
 @pytest.fixture(scope="module")
 def fits(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("several")
-    paths = [Path(sys.modules["recascade"].__file__).parents[1], Path(__file__).parents[2] / "support"]
+    paths = [Path(sys.modules["recascade"].__file__).parents[1], SCRIPT.parent]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, str(SCRIPT), str(directory)], env=environment, capture_output=True, check=True)
     return directory
