@@ -13,13 +13,16 @@ help: ## this list
 
 demo: $(VENV)/demo.installed ## install what the demo needs, run it on real purchases, write the report
 	$(BIN)/recascade bench demo --output $(RUNS)/demo
+	test -d $(RUNS)/demo-departments || $(BIN)/recascade data domains completejourney department \
+		--keep MEAT --keep MEAT-PCKGD --keep DELI --keep PASTRY --output $(RUNS)/demo-departments
+	$(BIN)/recascade bench demo-domains --data $(RUNS)/demo-departments --output $(RUNS)/demo
 	$(BIN)/recascade report $(RUNS)/demo --output $(RUNS)/demo/report.html
 	@echo "The leaderboard: file://$(abspath $(RUNS))/demo/report.html"
 
 install: $(VENV)/development.installed ## install everything for development (editable), tools included
 
-test: $(VENV)/development.installed ## run the tests and the examples in docstrings
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+test: $(VENV)/development.installed $(VENV)-stores/stores.installed ## run the tests and the examples in docstrings
+	MOTO_SERVER=$(abspath $(VENV)-stores)/bin/moto_server $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test-engines: $(VENV)-engines/engines.installed ## run ReCast's tests under TRL and verl, in an environment of their own
 	HF_HUB_OFFLINE=1 TRL_EXPERIMENTAL_SILENCE=1 $(VENV)-engines/bin/python -m pytest tests/recast/test_trl.py tests/recast/test_verl.py
@@ -42,7 +45,7 @@ release: $(VENV)/development.installed ## build every distribution into dist/, w
 	$(BIN)/python scripts/release_build.py dist
 
 clean: ## remove environments and build outputs; keep runs and data
-	rm -rf $(VENV) $(VENV)-peers $(VENV)-engines dist site
+	rm -rf $(VENV) $(VENV)-peers $(VENV)-engines $(VENV)-stores dist site
 
 # torch comes first, alone: the constraint fixes its version before anything else asks for "some torch".
 $(VENV)/torch.installed: constraints.txt
@@ -67,6 +70,12 @@ $(VENV)-engines/engines.installed: constraints.txt shared/pyproject.toml package
 	$(VENV)-engines/bin/python -m pip install --quiet "$(shell grep '^torch==' constraints.txt)"
 	$(VENV)-engines/bin/python -m pip install --quiet "$(shell grep '^torch==' constraints.txt)" "verl>=0.9.1" "trl>=1.16" pytest
 	$(VENV)-engines/bin/python -m pip install --quiet --editable shared --editable packages/recast
+	@touch $@
+
+# An object store for the tests; what it needs is older than what the library takes.
+$(VENV)-stores/stores.installed:
+	$(PYTHON) -m venv $(VENV)-stores
+	$(VENV)-stores/bin/python -m pip install --quiet "moto[server]>=5.2"
 	@touch $@
 
 $(VENV)/docs.installed: $(VENV)/torch.installed pyproject.toml

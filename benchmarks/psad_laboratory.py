@@ -75,6 +75,24 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Name → method and its settings; a joint run of PSAD gives two rows, its student (S) and its teacher (T)."""
 
+COMPARED = (
+    "initial order",
+    "MMR",
+    "DPP",
+    "DLCM",
+    "PRM",
+    "SetRank",
+    "MIR",
+    "Seq2Slate",
+    "NAR4Rec",
+    "PSAD",
+    "joint, no distillation",
+    "student alone",
+    "AR teacher (K=1)",
+    "NAR teacher (K=n)",
+)
+"""What every table of quality has."""
+
 
 @dataclass(frozen=True)
 class Setting:

@@ -17,28 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from psad_laboratory import ARMS, PLANTED, Setting, common_trainer, measure, paired, read
+from psad_laboratory import ARMS, COMPARED, PLANTED, Setting, common_trainer, measure, paired, read
 from scipy import stats
 
-MAIN = (
-    "initial order",
-    "MMR",
-    "DPP",
-    "DLCM",
-    "PRM",
-    "SetRank",
-    "MIR",
-    "Seq2Slate",
-    "NAR4Rec",
-    "PSAD",
-    "joint, no distillation",
-    "student alone",
-    "AR teacher (K=1)",
-    "NAR teacher (K=n)",
-    "offline distillation",
-)
 GROUPS = {
-    "main": MAIN,
+    "main": (*COMPARED, "offline distillation"),
     "profile": ("without profile network", "teacher alone", "teacher alone, without profile network"),
     "blocks": tuple(name for name in ARMS if "prefix" in name),
     "ablation": (

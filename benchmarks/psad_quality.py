@@ -16,26 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from psad_laboratory import Setting, common_trainer, measure, paired, read
+from psad_laboratory import COMPARED, Setting, common_trainer, measure, paired, read
 
 from recascade.evaluation.significance import compare_paired
 
-ARMS = (
-    "initial order",
-    "MMR",
-    "DPP",
-    "DLCM",
-    "PRM",
-    "SetRank",
-    "MIR",
-    "Seq2Slate",
-    "NAR4Rec",
-    "PSAD",
-    "joint, no distillation",
-    "student alone",
-    "AR teacher (K=1)",
-    "NAR teacher (K=n)",
-)
 # How lists come about: what is held out makes them, and an earlier stage that was trained on the rest.
 LOGS: dict[str, dict[str, Any]] = {
     "ml-1m": {"lists.most_lists": 4000},
@@ -53,7 +37,7 @@ def print_table(output: Path, cutoff: int) -> None:
     reference = cells.get(("PRM", ""), {})
     columns = ("arm", "seeds", "lists", f"NDCG@{cutoff}", "Δ PRM", "95 % interval", "p", "fit CPU s")
     print("\n| " + " | ".join(columns) + " |\n" + "|-" * len(columns) + "|")
-    for arm in ARMS:
+    for arm in COMPARED:
         for network in ("", "S", "T"):
             record = cells.get((arm, network), {})
             if not record:
@@ -93,7 +77,7 @@ def main() -> None:
     parser.add_argument("data", choices=sorted(LOGS))
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
+    parser.add_argument("--arms", nargs="+", choices=COMPARED, default=COMPARED)
     parser.add_argument("--cutoff", type=int, choices=(5, 10), default=10)
     parser.add_argument("--table", action="store_true", help="print what is there, compute nothing")
     arguments = parser.parse_args()

@@ -2,8 +2,8 @@
 
     python benchmarks/relaygr_overhead.py
 
-The ranker computes nothing, so that all CPU time of the process, its threads included, is the engine's. The issue's
-bounds are 50 µs for a decision and 300 µs for a request.
+The ranker computes nothing, so that all CPU time of the process, its threads included, is the engine's. What we aim
+for is 50 µs for a decision and 300 µs for a request.
 """
 
 from __future__ import annotations

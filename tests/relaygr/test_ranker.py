@@ -27,6 +27,8 @@ def ranker(seed: int = 0, scale: float = 1.0, dtype: torch.dtype = torch.float64
         for layer in made.layers:
             layer.position_bias.normal_(0, 0.3)
             layer.time_bias.normal_(0, 0.3)
+        if made.repetitions is not None:
+            made.repetitions.normal_(0, 0.3)
         for parameter in made.parameters():
             parameter.mul_(scale)
     return made

@@ -141,7 +141,10 @@ def test_tiny_run_and_report_away_from_the_checkout(environment: Path, tmp_path:
     assert "popularity" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("extra", "parts"), [("demo", {"recascade-cs3"}), ("mine", {"recascade-mine"})])
+ALL_METHODS = {f"recascade-{folder.parent.name}" for folder in REPOSITORY.glob("packages/*/pyproject.toml")}
+
+
+@pytest.mark.parametrize(("extra", "parts"), [("demo", ALL_METHODS), ("mine", {"recascade-mine"})])
 def test_checkout_brings_the_shared_core_and_the_extra_alone(
     checkout: Path, tmp_path: Path, extra: str, parts: set[str]
 ) -> None:

@@ -58,6 +58,9 @@ def test_the_demo_is_next_basket_with_repeats_against_the_floors() -> None:
     assert demo.seeds >= 2
     methods = [config.method for config in configs]
     assert {"popularity", "personal-frequency", "item-knn", "dssm", "gru4rec", "sasrec", "hstu"} <= set(methods)
+    rerankers = {config.model.reranker for config in configs if config.method == "cascade"}
+    ours = {*methods, *rerankers, *(run.method for run in read_suite("demo-domains").runs)}
+    assert {"taesar", "cs3", "gr4ad", "recast", "relaygr", "psad"} <= ours, "each method, as a run or as a stage"
     assert {(config.split.protocol, config.split.ties) for config in configs} == {("last-basket", "group")}
     assert not any(config.evaluation.exclude_seen for config in configs)
 

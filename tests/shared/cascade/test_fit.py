@@ -23,6 +23,7 @@ from recascade.data.dataset import Dataset
 from recascade.data.encode import encode
 from recascade.data.reranking_lists import RerankingLists
 from recascade.data.split import cached_split
+from recascade.data.synthetic import markov_log
 from recascade.errors import ConfigurationError, DataError
 from recascade.evaluation.requests import requests
 
@@ -155,3 +156,35 @@ def test_training_into_a_folder_measures_each_stage_and_refuses_another_cascade_
     (tmp_path / "out" / "cascade.json").unlink()
     with pytest.raises(DataError, match="no trained cascade"):
         open_cascade(tmp_path / "out")
+
+
+GENERATORS = {
+    "tiger": ["dimension=16", "heads=2", "hidden=16", "encoder_blocks=1", "decoder_blocks=1", "beams=[8]"],
+    "gr4ad": ["dimension=16", "heads=2", "hidden=16", "layers=2", "trunk_layers=1", "beams=[8]"],
+    "recast": [
+        "generator.dimension=16",
+        "generator.heads=2",
+        "generator.blocks=1",
+        "beams=[8]",
+        "update.steps=2",
+        "rollout.width=8",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_a_cascade_that_generates_its_candidates_opens_as_it_was_trained(name: str, home: Path, tmp_path: Path) -> None:
+    described = tmp_path / "described"
+    markov_log(described, users=60, items=30, mean_length=12.0, features=True, seed=1)
+    sizes = "tokenizer.sizes=[4,4]" if name != "gr4ad" else "tokenizer.sizes=[4,4,4]"
+    chosen = [*GENERATORS[name], "tokenizer.content.dimension=4", sizes]
+    settings = {"model.retriever": name, "model.retriever_settings": chosen, "model.reranker": "mmr"}
+    train(compose(METHOD, data=str(described), overrides={**QUICK, **settings}), tmp_path / "out", lambda _: None)
+    opened = open_cascade(tmp_path / "out")
+    weights = {path: path.read_bytes() for path in (tmp_path / "out").rglob("weights.safetensors")}
+    again = open_cascade(tmp_path / "out")
+    assert weights == {path: path.read_bytes() for path in weights}
+    asked = requests(opened.data.events, opened.data.test, np.arange(len(opened.data.test)))
+    first, second = (each.fitted.cascade.retrieve(asked, 10) for each in (opened, again))
+    assert np.array_equal(first.items.numpy(), second.items.numpy())
+    assert np.array_equal(first.scores.numpy(), second.scores.numpy())

@@ -27,7 +27,7 @@ def invoke(*words: str | Path) -> Result:
 def test_help_and_unknown_commands() -> None:
     commands = run("--help").partition("Commands:")[2]
     assert re.findall(r"^  (\w+) ", commands, re.MULTILINE) == [
-        "list", "import", "inspect", "filter", "domains", "split", "twin", "audit",
+        "list", "fetch", "import", "inspect", "filter", "domains", "split", "twin", "audit",
     ]  # fmt: skip
     result = invoke("spilt")
     assert result.exit_code == 2

@@ -61,7 +61,17 @@ def test_ranks_have_equally_many_batches_in_every_epoch(plan, other_epoch) -> No
         batch_tokens=options["batch_tokens"],
         world_size=options["world_size"],
     )
-    assert counts == {expected // options["world_size"]}
+    assert counts == {expected}
+
+
+@given(plans())
+@settings(max_examples=100, deadline=None)
+def test_shares_of_all_ranks_are_the_batches_of_one_process(plan) -> None:
+    lengths, options = plan
+    alone = plan_batches(lengths, **(options | {"world_size": 1}))
+    if min(len(batch) for batch in alone) >= options["world_size"]:
+        together = [np.concatenate(shares) for shares in zip(*all_ranks(lengths, options), strict=True)]
+        assert [batch.tolist() for batch in together] == [batch.tolist() for batch in alone]
 
 
 @given(plans())
@@ -97,9 +107,9 @@ def test_short_batches_do_not_come_first_or_last() -> None:
     assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.1
 
 
-def test_ranks_meet_sequences_of_similar_length_at_the_same_step() -> None:
-    lengths = np.random.default_rng(0).integers(1, 1000, 10_000)
-    ranks = [plan_batches(lengths, batch_sequences=10, bucket=1000, rank=rank, world_size=4) for rank in range(4)]
+def test_ranks_have_about_equally_many_events_at_the_same_step() -> None:
+    lengths = np.random.default_rng(0).integers(1, 1000, 20_000)
+    ranks = [plan_batches(lengths, batch_sequences=200, bucket=10, rank=rank, world_size=4) for rank in range(4)]
     totals = np.array([[lengths[batch].sum() for batch in rank] for rank in ranks])
     assert (totals.max(0) - totals.min(0)).mean() < 0.05 * totals.mean()
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recascade.data.filters import apply_filters, core, deduplicate, k_core, ordered_only, time_window, write_filtered
@@ -13,6 +14,7 @@ from recascade.data.split_config import SplitConfig
 from recascade.errors import DataError
 
 EDGES = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=60)
+NOWHERE = Path("not used by a log that fits the memory")
 COLUMNS = ["user_id", "item_id", "timestamp"]
 
 
@@ -32,10 +34,12 @@ def core_by_definition(edges: list[tuple[int, int]], users: int, items: int) -> 
         edges = kept
 
 
+@settings(deadline=None)
 @given(EDGES, st.integers(0, 4), st.integers(0, 4))
 def test_core_is_the_largest_subset_without_small_nodes(edges, users, items) -> None:
     rows = [(f"u{user}", f"i{item}", place) for place, (user, item) in enumerate(edges)]
-    kept = k_core(lazy(rows), users, items).collect().select("user_id", "item_id").rows()
+    with tempfile.TemporaryDirectory() as scratch:
+        kept = k_core(lazy(rows), users, items, Path(scratch)).collect().select("user_id", "item_id").rows()
     assert kept == [(f"u{user}", f"i{item}") for user, item in core_by_definition(edges, users, items)]
 
 
@@ -48,17 +52,18 @@ def test_removal_cascades_to_the_end() -> None:
     assert not kept_items.any()
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xy"), st.integers(0, 3)), max_size=20))
 def test_deduplication(rows) -> None:
-    exact = deduplicate(lazy(rows), "exact").collect().rows()
+    exact = deduplicate(lazy(rows), "exact", NOWHERE).collect().rows()
     assert exact == list(dict.fromkeys(rows))
     for rule, best in (("first", min), ("last", max)):
-        kept = deduplicate(lazy(rows), rule).collect().rows()
+        kept = deduplicate(lazy(rows), rule, NOWHERE).collect().rows()
         times: dict[tuple[str, str], list[int]] = {}
         for user, item, time in rows:
             times.setdefault((user, item), []).append(time)
         assert sorted(kept) == sorted((*pair, best(values)) for pair, values in times.items())
-    assert deduplicate(lazy(rows), "none").collect().rows() == rows
+    assert deduplicate(lazy(rows), "none", NOWHERE).collect().rows() == rows
 
 
 def test_the_time_window_is_half_open_and_drops_unknown_times() -> None:
@@ -74,10 +79,10 @@ def test_events_without_a_place_in_the_order_are_dropped() -> None:
     assert ordered_only(positions).collect()["item_id"].to_list() == ["y"]
 
 
-def test_counts_add_up() -> None:
+def test_counts_add_up(tmp_path: Path) -> None:
     rows = [("a", "x", 1), ("a", "x", 1), ("a", "y", 2), ("b", "x", 9), ("b", "y", None), ("c", "z", 2)]
     config = SplitConfig(until="5", deduplicate="exact", user_min_events=2)
-    kept, counts = apply_filters(lazy(rows), config)
+    kept, counts = apply_filters(lazy(rows), config, tmp_path)
     assert counts == {
         "read": 6,
         "dropped_without_order": 1,

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from recascade.data.dataset import Dataset
 from recascade.data.inspect import inspect
+from recascade.data.log_summary import summarise
 
 COLUMNS = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64}
 
@@ -83,3 +86,17 @@ def test_an_empty_log_and_a_set_without_users(write_log, tmp_path) -> None:
 @pytest.mark.parametrize(("name", "warned"), [("amazon-beauty", True), ("completejourney", True), ("ml-1m", False)])
 def test_real_logs(name: str, warned: bool, real_data) -> None:
     assert ("ascending order" in sentences(real_data(name))) == warned
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["7", "30", "x"]), st.integers(0, 3)), min_size=1),
+    st.integers(1, 9),
+)
+@settings(max_examples=30, deadline=None)
+def test_the_figures_of_a_log_do_not_depend_on_how_much_of_it_is_held(rows, held) -> None:
+    log = pl.DataFrame(rows, schema=COLUMNS, orient="row").lazy()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECASCADE_MEMORY", "1GB")
+        whole = summarise(log, len(rows))
+        patch.setenv("RECASCADE_MEMORY", str(1_600 * held))
+        assert summarise(log, len(rows)) == whole

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
+import lightning.pytorch as L
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recascade.data.loader import ResumableLoader
-from recascade.errors import TrainingError
+from recascade.data.loader import ResumableLoader, evaluation_loader
+from recascade.errors import DataError, TrainingError
 
 LENGTHS = np.random.default_rng(0).integers(1, 30, 100)
 
@@ -89,6 +91,38 @@ def test_ranks_share_an_epoch_without_overlap() -> None:
     assert sorted(rows) == list(range(len(LENGTHS)))
 
 
+def test_state_goes_on_with_another_number_of_ranks() -> None:
+    alone = loader()
+    batches = epochs(alone, 0, 0)
+    begun = loader()
+    iterator = iter(begun)
+    for _ in range(3):
+        next(iterator)
+    shares = []
+    for rank in range(2):
+        resumed = loader(rank=rank, world_size=2)
+        resumed.load_state_dict(begun.state_dict())
+        shares.append(list(resumed))
+    together = [first + second for first, second in zip(*shares, strict=True)]
+    assert together == batches[3:]
+
+
+def test_what_a_stage_fetches_ahead_is_not_counted() -> None:
+    def one_ahead(batches):
+        ahead = next(batches)
+        for batch in batches:
+            yield ahead
+            ahead = batch
+        yield ahead
+
+    staged = loader()
+    staged.stage = one_ahead
+    assert epochs(staged, 0, 1) == epochs(loader(), 0, 1)
+    iterator = iter(staged)
+    next(iterator)
+    assert staged.state_dict()["index"] == 1
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -100,3 +134,11 @@ def test_ranks_share_an_epoch_without_overlap() -> None:
 def test_state_of_another_run_is_refused(change, named) -> None:
     with pytest.raises(TrainingError, match=named):
         loader(**change).load_state_dict(loader().state_dict())
+
+
+def test_fewer_validation_rows_than_ranks_are_refused() -> None:
+    data_module = L.LightningDataModule()
+    data_module.trainer = SimpleNamespace(global_rank=0, world_size=3)
+    assert len(evaluation_loader(np.ndarray.tolist, np.arange(3), 2, data_module, 0)) == 1
+    with pytest.raises(DataError, match="2 validation rows for 3 training processes"):
+        evaluation_loader(np.ndarray.tolist, np.arange(2), 2, data_module, 0)

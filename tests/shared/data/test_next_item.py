@@ -9,11 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from recascade.data import events as events_module
 from recascade.data.encoded import EncodedSplit, HeldOut
-from recascade.data.events import EventSequences
+from recascade.data.events import EventSequences, ranges
 from recascade.data.next_item import NextItemData, training_windows
 from recascade.errors import ConfigurationError, DataError
 
@@ -124,6 +125,33 @@ def test_last_window_is_the_end_of_the_training_history(log, max_length) -> None
         window = before[-max_length:]
         assert list(longest[user]) == window
         assert {target for owner, seen, target in found if owner == user and seen == tuple(window)} == set(targets)
+
+
+@given(histories(), st.integers(1, 6), st.sampled_from(["last", "chunks"]), st.integers(1, 9))
+@example(([[], [[0], [1, 2]]], [0, 0]), 1, "last", 1)
+@settings(max_examples=80, deadline=None)
+def test_what_is_computed_in_stretches_is_what_is_computed_at_once(log, max_length, kind, stretch) -> None:
+    history, held_out = log
+    data = split(history, held_out, items=10_000)
+    counts = data.item_counts
+    if not expected_predictions(history, held_out):
+        return
+    whole = training_windows(data, max_length, kind)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(events_module, "EVENTS_AT_ONCE", stretch)
+        cut = training_windows(data, max_length, kind)
+        assert np.array_equal(split(history, held_out, items=10_000).item_counts, counts)
+    inputs = ranges(whole.starts, whole.lengths)
+    assert np.array_equal(whole.followers[inputs], cut.followers[inputs])
+    for one, other in zip(list(vars(whole).values())[:3], list(vars(cut).values())[:3], strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_single_events_need_no_array_as_long_as_the_log() -> None:
+    single = [[[1], [2], [3, 4]], [[5], [6]]]
+    followers = training_windows(split(single, held_out=[1, 0]), 10).followers
+    assert followers.strides == (0,)
+    assert training_windows(split(single), 10).followers[[0, 1]].tolist() == [1, 2]
 
 
 def test_single_events_predict_each_successor() -> None:

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recascade.data import split_parts
 from recascade.data.dataset import Dataset
 from recascade.data.split import Split, cached_split, make_split
 from recascade.data.split_config import SplitConfig
@@ -91,7 +90,7 @@ def test_neither_row_order_nor_piece_size_changes_the_fingerprint(rows, config, 
     fingerprints = []
     for order, size in ((rows, 1_000), (shuffled, 1_000), (rows, 5)):
         with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-            patch.setattr(split_parts, "EVENTS_AT_A_TIME", size)
+            patch.setenv("RECASCADE_MEMORY", str(size * 1_600))
             try:
                 fingerprints.append(split_rows(order, config, Path(name)).manifest.fingerprint)
             except DataError as error:

@@ -25,7 +25,8 @@ from recascade.training.config import LossConfig, TrainerConfig
 from recascade.training.fit import FitResult, fit
 from recascade.training.next_item import NextItemModule
 
-ITEMS = 20
+# An odd number does not divide evenly among processes.
+ITEMS = 21
 # 60 users in batches of 8: 8 steps per epoch. Name → (step, phase, minutes between checkpoints).
 KILLED = {
     "checkpoint-each-step": (13, "training", 0.0),
@@ -98,11 +99,12 @@ def run_fit(
     loss: LossConfig | None = None,
     module_class: type[NextItemModule] = NextItemModule,
     prepare: Any = None,
+    model: nn.Module | None = None,
     seed: int = 3,
     split: EncodedSplit | None = None,
     **trainer: Any,
 ) -> tuple[FitResult, NextItemModule]:
-    """Train the tiny model; ``prepare`` may change the module before."""
+    """Train the tiny model, or another one; ``prepare`` may change the module before."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     settings: dict[str, Any] = {"max_epochs": 3, "batch_sequences": 8, "log_every": 1, "learning_rate": 0.02}
@@ -110,7 +112,7 @@ def run_fit(
     config = TrainerConfig(**(settings | trainer))
     split = split or small_split()
     loss = loss or LossConfig(name="sampled_softmax", negatives=5, popularity_exponent=0.5)
-    module = module_class(TinyModel(), split, loss, config)
+    module = module_class(model or TinyModel(), split, loss, config)
     if prepare is not None:
         prepare(module)
     result = fit(module, NextItemData(split, config, max_length=10, seed=seed), config, directory, seed)

@@ -19,6 +19,7 @@ def test_defaults_pass() -> None:
     [
         (TrainerConfig(precision="bf16"), r"trainer\.precision is 'bf16'"),
         (TrainerConfig(learning_rate=float("nan")), r"trainer\.learning_rate is nan; it must be above 0"),
+        (TrainerConfig(strategy="fsdp2"), r"trainer\.strategy is 'fsdp2'\. Did you mean 'fsdp'\?"),
         (TrainerConfig(max_epochs=0), r"trainer\.max_epochs is 0; it must be at least 1"),
         (TrainerConfig(patience=-1), r"trainer\.patience is -1; it must be at least 0"),
         (LossConfig(name="sampled_sofmax"), r"Did you mean 'sampled_softmax'\?"),

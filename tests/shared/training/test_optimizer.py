@@ -25,6 +25,28 @@ def test_steps_are_those_of_adam(precision) -> None:
     torch.testing.assert_close(ours, reference)
 
 
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")),
+    ],
+)
+def test_fused_steps_are_those_of_the_plain_implementation(device) -> None:
+    torch.manual_seed(0)
+    start = torch.randn(300, 17, device=device)
+    gradients = torch.randn(20, 300, 17, device=device) * torch.logspace(-6, 1, 300, device=device)[:, None]
+    fused, plain = (nn.Parameter(start.clone()) for _ in range(2))
+    ours = adam([fused], TrainerConfig(learning_rate=0.01, weight_decay=0.1))["optimizer"]
+    assert ours.param_groups[0]["fused"]
+    theirs = torch.optim.AdamW([plain], lr=0.01, betas=(0.9, 0.98), weight_decay=0.1, fused=False, foreach=False)
+    for gradient in gradients:
+        for parameter, optimizer in ((fused, ours), (plain, theirs)):
+            parameter.grad = gradient
+            optimizer.step()
+    torch.testing.assert_close(fused, plain, atol=1e-5, rtol=1e-5)
+
+
 def test_weight_decay_is_decoupled() -> None:
     parameter = nn.Parameter(torch.ones(3))
     configuration = adam([parameter], TrainerConfig(learning_rate=0.1, weight_decay=0.5))

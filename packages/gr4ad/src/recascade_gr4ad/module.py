@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recascade.data.encoded import EncodedSplit
 from recascade.models.generative_retriever import GenerativeRetriever, Sharing
+from recascade.training.compilation import compiled
 from recascade.training.config import TrainerConfig
 from recascade.training.optimizer import adam
 from recascade.training.retrieval_validation import RetrievalValidation
@@ -60,10 +61,7 @@ class GR4ADModule(L.LightningModule):
         self.buckets = buckets
         self.register_buffer("_popularity", torch.from_numpy(data.item_counts).float(), persistent=False)
         self.validation = RetrievalValidation(data, trainer.monitor, exclude_seen=exclude_seen)
-        # Lengths change from batch to batch: one graph with symbolic sizes instead of one per shape.
-        self._target_states = (
-            torch.compile(model.target_states, dynamic=True) if trainer.compile else model.target_states
-        )
+        self._target_states = compiled(model.target_states, trainer)
         self._retriever: GenerativeRetriever | None = None
 
     def training_step(self, batch: AdBatch | ListBatch, batch_idx: int) -> Tensor:

@@ -23,4 +23,5 @@ def build(settings: RelayGRConfig, items: int, *, has_times: bool) -> HSTURanker
         dropout=settings.dropout,
         time_buckets=settings.time_buckets if has_times else 0,
         normaliser=settings.normaliser,
+        repetitions=settings.repetitions,
     )

@@ -48,6 +48,7 @@ class RelayGRConfig:
         time_buckets: learn a bias of candidates for each logarithmic bucket of the time since an event; 64. Without
             effect where the data have no times.
         normaliser: constant that divides what attention gathers; 64.
+        repetitions: tell each candidate how often the user had it, counted in the ranking stage; on.
         windows: train on the ``last`` ``max_length`` + 1 events of a user or on all of them in ``chunks``.
         candidates: what is ranked.
     """
@@ -59,6 +60,7 @@ class RelayGRConfig:
     dropout: float = 0.1
     time_buckets: int = 64
     normaliser: float = 64.0
+    repetitions: bool = True
     windows: str = "last"
     candidates: CandidatesConfig = field(default_factory=CandidatesConfig)
 

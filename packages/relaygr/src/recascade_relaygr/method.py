@@ -11,6 +11,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "truncated": {"max_length": 64},
     "without-times": {"time_buckets": 0},
+    "without-repetitions": {"repetitions": False},
     "whole-catalogue": {"candidates.shortlist": 0},
 }
 """``truncated`` is what a ranking stage does that cannot afford the long history."""
@@ -30,6 +31,7 @@ METHOD = Method(
         "max_length": (32, 64, 128, 256, 512, 1024),
         "blocks": (1, 2, 4),
         "time_buckets": (0, 64),
+        "repetitions": (False, True),
         "candidates.shortlist": (100, 500, 2000),
         "candidates.own": (0.0, 0.5, 1.0),
     },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,10 +19,9 @@ from recascade.models.dssm import DSSM
 from recascade.models.gru4rec import GRU4Rec
 from recascade.models.hstu import HSTU, Output
 from recascade.models.next_item import InnerProductRetriever, NextItemModel
-from recascade.models.sasrec import Positions, SASRec
+from recascade.models.sasrec import SASRec
 from recascade.models.two_tower import Similarity
 from recascade.nn.hstu import Normaliser
-from recascade.nn.transformer import LayerOrder
 from recascade.training.cl4srec import CL4SRecModule
 from recascade.training.config import LossConfig
 from recascade.training.domain_next_item import DomainNextItemModule
@@ -34,17 +33,7 @@ def fit_sasrec(experiment: Experiment) -> InnerProductRetriever:
     """Train SASRec."""
     settings: config.SASRecConfig = experiment.config
     torch.manual_seed(experiment.seed)
-    model = SASRec(
-        len(experiment.data.items),
-        dimension=settings.dimension,
-        blocks=settings.blocks,
-        heads=settings.heads,
-        max_length=settings.max_length,
-        dropout=settings.dropout,
-        order=cast(LayerOrder, settings.order),
-        positions=cast(Positions, settings.positions),
-        output_projection=settings.output_projection,
-    )
+    model = SASRec(len(experiment.data.items), **_sasrec_shape(settings))
     return _train(_next_item(model, settings.loss, experiment), settings.windows, experiment)
 
 
@@ -57,14 +46,7 @@ def fit_cl4srec(experiment: Experiment) -> InnerProductRetriever:
         crop_share=settings.crop_share,
         mask_share=settings.mask_share,
         reorder_share=settings.reorder_share,
-        dimension=settings.dimension,
-        blocks=settings.blocks,
-        heads=settings.heads,
-        max_length=settings.max_length,
-        dropout=settings.dropout,
-        order=cast(LayerOrder, settings.order),
-        positions=cast(Positions, settings.positions),
-        output_projection=settings.output_projection,
+        **_sasrec_shape(settings),
     )
     module = CL4SRecModule(
         model,
@@ -152,6 +134,20 @@ def fit_dssm(experiment: Experiment) -> InnerProductRetriever:
         similarity=cast(Similarity, settings.similarity),
     )
     return _train(_next_item(model, settings.loss, experiment), settings.windows, experiment)
+
+
+def _sasrec_shape(settings: config.SASRecConfig) -> dict[str, Any]:
+    """What SASRec is built from; CL4SRec trains the same network."""
+    return {
+        "dimension": settings.dimension,
+        "blocks": settings.blocks,
+        "heads": settings.heads,
+        "max_length": settings.max_length,
+        "dropout": settings.dropout,
+        "order": settings.order,
+        "positions": settings.positions,
+        "output_projection": settings.output_projection,
+    }
 
 
 def _next_item(model: nn.Module, loss: LossConfig, experiment: Experiment) -> NextItemModule:

@@ -8,7 +8,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -26,6 +26,7 @@ from recascade.bench.ground import Ground, ground_of_split
 from recascade.bench.list_source import prepared_lists
 from recascade.bench.registry import find_method
 from recascade.bench.reranking_job import measure_reranking
+from recascade.bench.run_processes import run_in_processes
 from recascade.contracts.method import FIT_FILE, Experiment, Method
 from recascade.contracts.retriever import Retriever
 from recascade.data.encode import encode
@@ -35,8 +36,10 @@ from recascade.data.split import Split, cached_split
 from recascade.errors import DataError, RecascadeError
 from recascade.evaluation.evaluate import Evaluation, evaluate
 from recascade.evaluation.requests import requests
+from recascade.evaluation.shards import ALONE, Shard
 from recascade.files import read_json, write_atomically, write_json
 from recascade.serving.latency import measure_latency
+from recascade.training.processes import current_place
 
 LATENCY_REQUESTS = 200
 """Single requests whose latency is measured, drawn from the test users."""
@@ -45,24 +48,19 @@ LATENCY_REQUESTS = 200
 def run_job(directory: Path, threads: int) -> dict[str, Any]:
     """Do what ``config.yaml`` of the run directory says and return what ``result.json`` holds afterwards.
 
-    A fit that was interrupted goes on from its checkpoint. A failure is recorded, and raised.
+    A fit that was interrupted goes on from its checkpoint. A failure is recorded, and raised. With ``trainer.devices``
+    above 1 the fit and the evaluation are shared out among as many processes.
 
     Args:
         directory: a run directory with its ``config.yaml``.
-        threads: CPU threads to compute with.
+        threads: CPU threads to compute with, in all.
     """
     torch.set_num_threads(threads)
-    run = store.Run(directory)
-    config = run.config
+    config = store.Run(directory).config
     method = find_method(config.method)
     started = _now()
-    if method.stage == "re-ranking":
-        prepared = prepared_lists(config)
-        ground, measure = prepared.ground, partial(measure_reranking, config, method, prepared, directory)
-    else:
-        split = cached_split(resolve(config.data), config.split)
-        data = encode(split)
-        ground, measure = ground_of_split(data.manifest), partial(_measure, config, method, data, split, directory)
+    ground, measure = _prepare(config, method, directory)
+    devices = config.trainer.devices
     if ground.fingerprint not in directory.parts[-4]:
         raise DataError(
             f"The data of {directory} have changed since the run began (now split {ground.fingerprint}); "
@@ -70,8 +68,10 @@ def run_job(directory: Path, threads: int) -> dict[str, Any]:
         )
     result = _identity(config, method, ground, threads, started)
     try:
-        measured = measure()
-        measured["cost"]["peak_memory_bytes"] = peak_memory_bytes()
+        if devices > 1:
+            measured = run_in_processes(measure_share, (directory, max(1, threads // devices)), devices)
+        else:
+            measured = _with_memory(measure())
         result |= measured | {"device": _device_name(measured["device"])}
     except Exception as error:
         problem = str(error) if isinstance(error, RecascadeError) else f"{type(error).__name__}: {error}"
@@ -83,14 +83,48 @@ def run_job(directory: Path, threads: int) -> dict[str, Any]:
     return result
 
 
-def _measure(config: RunConfig, method: Method, data: EncodedSplit, split: Split, directory: Path) -> dict[str, Any]:
+def measure_share(directory: Path, threads: int) -> dict[str, Any]:
+    """The measured part of a run in one of several processes, which make the steps of one together and share out its
+    evaluation; the first one writes."""
+    torch.set_num_threads(threads)
+    config = store.Run(directory).config
+    place = current_place()
+    backend = "gloo"
+    if torch.cuda.is_available() and config.trainer.accelerator != "cpu":
+        backend = "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(place.rank)
+    torch.distributed.init_process_group(backend)
+    _, measure = _prepare(config, find_method(config.method), directory, Shard(place.rank, place.processes))
+    return _with_memory(measure())
+
+
+def _with_memory(measured: dict[str, Any]) -> dict[str, Any]:
+    measured["cost"]["peak_memory_bytes"] = peak_memory_bytes()
+    return measured
+
+
+def _prepare(
+    config: RunConfig, method: Method, directory: Path, shard: Shard = ALONE
+) -> tuple[Ground, Callable[[], dict[str, Any]]]:
+    """The data that a run stands on, and what measures it there."""
+    if method.stage == "re-ranking":
+        prepared = prepared_lists(config)
+        return prepared.ground, partial(measure_reranking, config, method, prepared, directory, shard)
+    split = cached_split(resolve(config.data), config.split)
+    data = encode(split)
+    return ground_of_split(data.manifest), partial(_measure, config, method, data, split, directory, shard)
+
+
+def _measure(
+    config: RunConfig, method: Method, data: EncodedSplit, split: Split, directory: Path, shard: Shard
+) -> dict[str, Any]:
     refit = config.trainer.refit
     experiment = _experiment(config, data, split, directory)
     if refit:
         experiment = replace(experiment, directory=directory / store.CHOICE_FOLDER)
     retriever, fit = _fit(method, experiment)
     device = str(getattr(retriever, "device", "cpu"))
-    validation, validation_cost = _evaluate(retriever, data, "validation", config, device)
+    validation, validation_cost = _evaluate(retriever, data, "validation", config, device, shard)
     if refit:
         again = _experiment(config, data.with_validation_trained(), split, directory)
         # What validation chose was the number of epochs; there is nothing left to choose.
@@ -98,9 +132,10 @@ def _measure(config: RunConfig, method: Method, data: EncodedSplit, split: Split
         trainer = replace(again.trainer, max_epochs=epochs, validate_every=0, patience=0)
         retriever, cost = _fit(method, replace(again, trainer=trainer))
         fit |= {name: fit[name] + cost[name] for name in ("fit_seconds", "fit_cpu_seconds")}
-    test, test_cost = _evaluate(retriever, data, "test", config, device)
+    test, test_cost = _evaluate(retriever, data, "test", config, device, shard)
     evaluation = {name: seconds + test_cost[name] for name, seconds in validation_cost.items()}
-    _write_tables(test, data, directory)
+    if shard.rank == 0:
+        _write_tables(test, data, directory)
     return {
         "metrics": {"validation": validation.summary, "test": test.summary},
         "groups": test.groups,
@@ -111,8 +146,8 @@ def _measure(config: RunConfig, method: Method, data: EncodedSplit, split: Split
             "targets_per_second": None,
             **fit,
             **evaluation,
-            "gpu_seconds": fit["fit_seconds"] if device.startswith("cuda") else None,
-            "latency_ms": _latency(retriever, config, data, device),
+            "gpu_seconds": fit["fit_seconds"] * shard.count if device.startswith("cuda") else None,
+            "latency_ms": _latency(retriever, config, data, device) if shard.rank == 0 else None,
         },
         "device": device,
     }
@@ -129,10 +164,15 @@ def _fit(method: Method, experiment: Experiment) -> tuple[Retriever, dict[str, A
 
 
 def _evaluate(
-    retriever: Retriever, data: EncodedSplit, part: Literal["validation", "test"], config: RunConfig, device: str
+    retriever: Retriever,
+    data: EncodedSplit,
+    part: Literal["validation", "test"],
+    config: RunConfig,
+    device: str,
+    shard: Shard,
 ) -> tuple[Evaluation, dict[str, float]]:
     begin_wall, begin_cpu = time.perf_counter(), time.process_time()
-    evaluation = evaluate(retriever, data, part, config.evaluation, device=device)
+    evaluation = evaluate(retriever, data, part, config.evaluation, device, shard)
     return evaluation, {
         "evaluation_seconds": time.perf_counter() - begin_wall,
         "evaluation_cpu_seconds": time.process_time() - begin_cpu,

@@ -18,6 +18,7 @@ from recascade.contracts.method import FIT_FILE, Method, RerankingExperiment
 from recascade.contracts.reranker import Reranker
 from recascade.data.reranking_lists import RerankingLists
 from recascade.evaluation.evaluate_lists import ListEvaluation, evaluate_lists, group_means
+from recascade.evaluation.shards import ALONE, Shard
 from recascade.files import read_json, write_atomically
 from recascade.serving.latency import Latency, measure_calls
 
@@ -40,30 +41,35 @@ class _Round:
     device: str
 
 
-def measure_reranking(config: RunConfig, method: Method, prepared: PreparedLists, directory: Path) -> dict[str, Any]:
+def measure_reranking(
+    config: RunConfig, method: Method, prepared: PreparedLists, directory: Path, shard: Shard = ALONE
+) -> dict[str, Any]:
     """Metrics, groups and cost for ``result.json``; ``metrics.parquet`` and ``lists.parquet`` are written.
 
-    With several rounds, the test lists of all of them are one table, and costs are sums.
+    With several rounds, the test lists of all of them are one table, and costs are sums. Where several processes share
+    the run, the first one writes.
     """
     one = len(prepared.rounds) == 1
     rounds = [
-        _measure_round(config, method, lists, directory if one else directory / name)
+        _measure_round(config, method, lists, directory if one else directory / name, shard)
         for name, lists in prepared.rounds.items()
     ]
     per_list = pl.concat([each.test.per_list for each in rounds])
     names = [name for name, dtype in per_list.schema.items() if dtype.is_float()]
-    with write_atomically(directory / store.METRICS_FILE) as temporary:
-        per_list.write_parquet(temporary)
-    with write_atomically(directory / store.LISTS_FILE) as temporary:
-        pl.concat([_orders(each) for each in rounds]).write_parquet(temporary)
+    if shard.rank == 0:
+        with write_atomically(directory / store.METRICS_FILE) as temporary:
+            per_list.write_parquet(temporary)
+        with write_atomically(directory / store.LISTS_FILE) as temporary:
+            pl.concat([_orders(each) for each in rounds]).write_parquet(temporary)
     costs = [each.cost for each in rounds]
+    on_gpu = rounds[0].device.startswith("cuda")
     return {
         "metrics": {"validation": _means(rounds, "validation"), "test": _means(rounds, "test")},
         "groups": group_means(per_list, names),
         "cost": {
             **{name: _single([cost.get(name) for cost in costs]) for name in _FIT_FACTS},
             **{name: sum(cost[name] for cost in costs) for name in _SPENT},
-            "gpu_seconds": sum(cost["fit_seconds"] for cost in costs) if rounds[0].device.startswith("cuda") else None,
+            "gpu_seconds": sum(cost["fit_seconds"] for cost in costs) * shard.count if on_gpu else None,
             "latency_ms": {
                 "p50": _mean([each.latency.p50 for each in rounds]),
                 "p99": max(each.latency.p99 for each in rounds),
@@ -76,7 +82,7 @@ def measure_reranking(config: RunConfig, method: Method, prepared: PreparedLists
     }
 
 
-def _measure_round(config: RunConfig, method: Method, lists: RerankingLists, directory: Path) -> _Round:
+def _measure_round(config: RunConfig, method: Method, lists: RerankingLists, directory: Path, shard: Shard) -> _Round:
     directory.mkdir(exist_ok=True)
     experiment = RerankingExperiment(
         config=config.model,
@@ -95,8 +101,8 @@ def _measure_round(config: RunConfig, method: Method, lists: RerankingLists, dir
     cost |= read_json(facts) if facts.exists() else {}
     device = str(getattr(reranker, "device", "cpu"))
     wall, cpu = time.perf_counter(), time.process_time()
-    validation = evaluate_lists(reranker, lists, "validation", config.evaluation, device)
-    test = evaluate_lists(reranker, lists, "test", config.evaluation, device)
+    validation = evaluate_lists(reranker, lists, "validation", config.evaluation, device, shard)
+    test = evaluate_lists(reranker, lists, "test", config.evaluation, device, shard)
     cost |= {
         "evaluation_seconds": time.perf_counter() - wall,
         "evaluation_cpu_seconds": time.process_time() - cpu,

@@ -80,7 +80,7 @@ class LocalRunner:
         waiting = deque(directories)
         running: dict[Connection, tuple[Path, BaseProcess]] = {}
         with _thread_limits(self.threads):
-            context = _context()
+            context = fresh_processes()
             try:
                 while waiting or running:
                     while waiting and len(running) < self.processes:
@@ -100,7 +100,7 @@ class LocalRunner:
                         watch(_outcome(directory, process, receiver))
                     pulse()
             except BaseException:
-                _stop([process for _, process in running.values()])
+                stop_processes([process for _, process in running.values()], _GRACE_SECONDS)
                 raise
 
 
@@ -109,7 +109,8 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _context() -> ForkServerContext | SpawnContext:
+def fresh_processes() -> ForkServerContext | SpawnContext:
+    """How to start processes that inherit nothing, sooner where a server that has imported torch can fork them."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -150,11 +151,11 @@ def _outcome(directory: Path, process: BaseProcess, receiver: Connection) -> Eve
     return Event(directory, "failed", problem, died) if problem else Event(directory, "finished")
 
 
-def _stop(processes: Sequence[BaseProcess]) -> None:
+def stop_processes(processes: Sequence[BaseProcess], grace_seconds: float) -> None:
     """Ask for an orderly end, once, and insist after a while or at a second Ctrl-C."""
     for process in processes:
         process.terminate()
-    deadline = time.monotonic() + _GRACE_SECONDS
+    deadline = time.monotonic() + grace_seconds
     try:
         for process in processes:
             process.join(max(0.0, deadline - time.monotonic()))
@@ -170,7 +171,7 @@ def _run_in_process(directory: Path, threads: int, sender: Connection) -> None:
     # Ctrl-C reaches the whole process group; the runner alone answers it, and asks its processes to end by SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)
-    _end_with_parent()
+    end_with_parent()
     problem = ""
     try:
         with explain_write_failure(directory / LOG_FILE):
@@ -197,7 +198,7 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """A run must not go on unseen when the command that started it was killed."""
     parent = multiprocessing.parent_process()
     if parent is None:

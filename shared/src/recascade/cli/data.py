@@ -1,4 +1,4 @@
-"""``recascade data``: list, import, inspect, filter, split and audit data sets."""
+"""``recascade data``: list, fetch, import, inspect, filter, split and audit data sets."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recascade.cli import data_audit
+from recascade.cli import data_audit, data_fetch
 from recascade.cli.cluster_options import cluster_options
 from recascade.cli.key_values import key_values
 from recascade.errors import did_you_mean
 
 if TYPE_CHECKING:
     from recascade.data.dataset import Dataset
-    from recascade.data.inspect import Inspection, LogSummary
+    from recascade.data.inspect import Inspection
+    from recascade.data.log_summary import LogSummary
     from recascade.data.split import Split
 
-COMMANDS = ("list", "import", "inspect", "filter", "domains", "split", "twin", "audit")
+COMMANDS = ("list", "fetch", "import", "inspect", "filter", "domains", "split", "twin", "audit")
 
 
 class _Group(click.Group):
@@ -43,6 +44,7 @@ def command() -> None:
     """
 
 
+command.add_command(data_fetch.fetch)
 command.add_command(data_audit.twin)
 command.add_command(data_audit.audit)
 
@@ -59,6 +61,7 @@ def list_sources() -> None:
     for source in sources:
         click.echo(f"  {source.name:<{width}}  {source.path or source.note}")
     click.echo("  Others: give a path, or put their folders into one named by the environment variable RECASCADE_DATA.")
+    click.echo("  Public sets to fetch: 'recascade data fetch --list'.")
     click.secho("adapters (recascade data import ADAPTER SRC DST)", bold=True)
     width = max(map(len, ADAPTERS))
     for adapter in ADAPTERS.values():
@@ -85,20 +88,21 @@ def import_(
 ) -> None:
     """Turn SRC, in the format of ADAPTER, into the canonical folder DST.
 
+    SRC is a path, or an address such as s3://bucket/log.csv.gz that is copied first.
     'recascade data list' shows the adapters with their options. Example: recascade data import delimited log.csv shop
     user=customer item=sku timestamp=bought_at
 
     With --runner ray, SRC may be a folder of files or a pattern, as 'logs/*.csv.gz'; each file is read by one core.
     """
-    words, place = key_values(options), Path(source).expanduser()
+    words = key_values(options)
     if runner == "ray":
         from recascade.data.cluster_import import import_on_cluster
 
-        dataset = import_on_cluster(adapter, place, destination, words, name, ray_address)
+        dataset = import_on_cluster(adapter, Path(source).expanduser(), destination, words, name, ray_address)
     else:
         from recascade.data.adapters.registry import import_dataset
 
-        dataset = import_dataset(adapter, place, destination, words, name)
+        dataset = import_dataset(adapter, source, destination, words, name)
     counts = dataset.facts["counts"]
     click.echo(
         f"Wrote {counts['interactions']:,} events of {counts['users']:,} users and {counts['items']:,} items "

@@ -45,9 +45,11 @@ def plan_batches(
 ) -> list[NDArray[np.int64]]:
     """The batches of one epoch for one rank, in training order.
 
-    Over all ranks every sequence occurs exactly once per epoch. Every rank gets the same number of batches, the number
-    is the same in every epoch, and no batch is empty. Ranks get neighbouring batches of the length order at the same
-    step, so that none waits long for another.
+    The batches do not depend on the number of ranks: each rank gets its share of every batch, so that processes that
+    train together make the steps that one process would make. (Only where batches would have fewer sequences than
+    there are ranks do they grow.) Over all ranks every sequence occurs exactly once per epoch. Every rank gets the same
+    number of shares, the number is the same in every epoch, and no share is empty. The shares of a batch hold about
+    equally many events, so that no rank waits long for another.
 
     The order is random in three stages: all sequences are permuted; inside each window of ``bucket`` batches they are
     sorted by length (equal lengths stay in random order) and cut into batches of about equal size; the batches are
@@ -55,8 +57,9 @@ def plan_batches(
 
     Args:
         lengths: int64 ``[N]``, events per sequence.
-        batch_sequences: most sequences in a batch.
-        batch_tokens: most events in a batch, at least twice the longest sequence; 0 for no budget beside the sequences.
+        batch_sequences: most sequences in a batch, over all ranks.
+        batch_tokens: most events in a batch, over all ranks, at least twice the longest sequence; 0 for no budget
+            beside the sequences.
         bucket: window of the sort, in batches. Larger windows waste less padding and mix less.
         seed: of the run.
         epoch: counted from 0.
@@ -64,7 +67,7 @@ def plan_batches(
         world_size: processes that train together.
 
     Returns:
-        One int64 array of sequence indices per batch.
+        One int64 array of sequence indices per batch: the rank's share of it.
 
     Raises:
         ConfigurationError: a budget that no batch can keep.
@@ -77,20 +80,22 @@ def plan_batches(
         window = np.arange(len(order)) // max(1, bucket * len(order) // count)
         order = order[np.lexsort((lengths[order], window))]
     if _tokens_bind(lengths, batch_sequences, batch_tokens):
-        cuts = _equal_cost_cuts(_cost(lengths[order], batch_sequences, batch_tokens), count)
+        cuts = _equal_cost_cuts(_cost(lengths[order], batch_sequences, batch_tokens), count, world_size)
     else:
         cuts = np.arange(1, count) * len(order) // count
     batches = np.split(order, cuts)
-    steps = random.permutation(count // world_size)
-    return [batches[step * world_size + rank] for step in steps]
+    steps = random.permutation(count)
+    if world_size == 1:
+        return [batches[step] for step in steps]
+    return [np.split(batches[step], _equal_cost_cuts(lengths[batches[step]], world_size))[rank] for step in steps]
 
 
 def batch_count(lengths: NDArray[np.int64], *, batch_sequences: int, batch_tokens: int = 0, world_size: int = 1) -> int:
-    """Batches per epoch over all ranks: a multiple of ``world_size``, the same for every seed and epoch.
+    """Batches per epoch, the same for every rank, seed and epoch.
 
     With a token budget each batch is cut where the accumulated cost passes a multiple of ``total / count``. Such a
     batch exceeds that share by less than its last sequence, so ``count`` is chosen to leave room for the most expensive
-    one. Only where there are fewer than about two sequences per process do the budgets give way to equal counts.
+    one. Only where a batch would have fewer sequences than there are processes do the budgets give way.
     """
     if batch_sequences < 1 or batch_tokens < 0:
         raise ConfigurationError(
@@ -115,7 +120,7 @@ def batch_count(lengths: NDArray[np.int64], *, batch_sequences: int, batch_token
         budget = batch_sequences * batch_tokens
         total = int(cost.sum())
         count = 1 if total <= budget else -(-total // (budget - int(cost.max())))
-    return min(-(-count // world_size) * world_size, sequences // world_size * world_size)
+    return min(count, sequences // world_size)
 
 
 def _tokens_bind(lengths: NDArray[np.int64], batch_sequences: int, batch_tokens: int) -> bool:
@@ -132,12 +137,13 @@ def _cost(lengths: NDArray[np.int64], batch_sequences: int, batch_tokens: int) -
     return np.maximum(batch_tokens, batch_sequences * lengths)
 
 
-def _equal_cost_cuts(cost: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Where to cut a row of sequences into ``count`` non-empty batches of about equal cost: int64 ``[count - 1]``."""
+def _equal_cost_cuts(cost: NDArray[np.int64], count: int, least: int = 1) -> NDArray[np.int64]:
+    """Where to cut a row of sequences into ``count`` batches of about equal cost, each of at least ``least`` sequences:
+    int64 ``[count - 1]``."""
     ends = np.cumsum(cost)
     starts = ends - cost
     cuts = np.searchsorted(starts, np.arange(1, count) * (float(ends[-1]) / count))
     # A sequence longer than a batch's share would leave the batch after it empty: that one takes the next sequence.
-    steps = np.arange(1, count)
-    cuts = np.maximum.accumulate(np.maximum(cuts, 1) - steps) + steps
-    return np.minimum(cuts, len(cost) - count + steps)
+    steps = np.arange(1, count) * least
+    cuts = np.maximum.accumulate(np.maximum(cuts, least) - steps) + steps
+    return np.minimum(cuts, len(cost) - count * least + steps)

@@ -11,9 +11,10 @@ import polars as pl
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from recascade.data.counting import count_values, distinct_values
 from recascade.data.domains import ItemDomains, read_item_domains
 from recascade.data.encoded import EncodedSplit, HeldOut
-from recascade.data.events import EventSequences, ranges
+from recascade.data.events import EventSequences, ranges, stretches
 from recascade.data.features import FeatureTable, build_features
 from recascade.data.schema import explain_read_failure
 from recascade.data.split import Split
@@ -59,23 +60,20 @@ def encode(split: Split, seed: int = 0) -> EncodedSplit:
 def _encode(split: Split, seed: int, folder: Path | None) -> EncodedSplit:
     """Encode; the arrays as long as the log are files in ``folder`` from the start, if there is one."""
     training = split.part("train")
-    validation, test = _held_out_events(split, "validation"), _held_out_events(split, "test")
     items = Vocabulary.seeded(_item_ids(split), seed, kind="item")
     # Rows of train.parquet are sorted by user_id, so the lengths say which rows are whose.
-    lengths = training.group_by("user_id").agg(pl.len().cast(pl.Int64)).collect(engine="streaming").sort("user_id")
-    held_out_users = pl.concat([validation["user_id"], test["user_id"]]).unique()
+    lengths = count_values(training, "user_id")
+    held_out = [distinct_values(split.part(part), "user_id") for part in ("validation", "test")]
+    held_out_users = pl.concat(held_out).unique()
     users = Vocabulary.seeded(lengths["user_id"], seed, kind="user", appended=held_out_users)
 
     file_users = users.encode(lengths["user_id"])
     train_lengths = np.zeros(len(users), dtype=np.int64)
     train_lengths[file_users] = lengths["len"].to_numpy()
-    validation_users = users.encode(validation["user_id"])
-    validation_items = items.encode(validation["item_id"], unknown=-1)
-    order = np.argsort(validation_users, kind="stable")
-    order = order[validation_items[order] >= 0]
-    validation_lengths = np.bincount(validation_users[order], minlength=len(users))
-    known = order[validation["known"].to_numpy()[order]]
-    known_lengths = np.bincount(validation_users[known], minlength=len(users))
+    validation, test = (_held_out_events(split, part, users, items) for part in ("validation", "test"))
+    history = validation.filter(pl.col("item") >= 0)
+    validation_lengths = np.bincount(history["user"], minlength=len(users))
+    known_lengths = np.bincount(history.filter("known")["user"], minlength=len(users))
     offsets = _offsets(train_lengths + validation_lengths)
     train_ends = offsets[:-1] + train_lengths
 
@@ -87,44 +85,56 @@ def _encode(split: Split, seed: int, folder: Path | None) -> EncodedSplit:
     )
     _place_training(split, events, items, file_users, lengths["len"].to_numpy())
     places = ranges(train_ends, validation_lengths)
-    events.items[places] = validation_items[order]
-    events.timestamps[places] = validation["timestamp"].fill_null(_UNKNOWN_TIME).to_numpy()[order]
-    events.groups[places] = validation["group"].to_numpy()[order]
+    events.items[places] = history["item"].to_numpy()
+    events.timestamps[places] = history["timestamp"].fill_null(_UNKNOWN_TIME).to_numpy()
+    events.groups[places] = history["group"].to_numpy()
     _fill_unknown_times(events)
 
     trained_items = np.zeros(len(items), dtype=np.bool_)
-    trained_items[items.encode(_distinct(training, "item_id"))] = True
+    trained_items[items.encode(distinct_values(training, "item_id"))] = True
     return EncodedSplit(
         manifest=split.manifest,
         items=items,
         users=users,
         events=events,
         train_ends=train_ends,
-        validation=_held_out(validation, users, items, train_ends + known_lengths),
-        test=_held_out(test, users, items, offsets[1:]),
+        validation=_held_out(validation, train_ends + known_lengths),
+        test=_held_out(test, offsets[1:]),
         item_features=_features(split.items(), "item_id", items, trained_items),
         user_features=_features(split.users(), "user_id", users, train_lengths > 0),
         item_domains=read_item_domains(split, items),
     )
 
 
-def _held_out_events(split: Split, part: str) -> pl.DataFrame:
+def _held_out_events(split: Split, part: str, users: Vocabulary, items: Vocabulary) -> pl.DataFrame:
+    """The events of a held-out part by user, then time: user, item (-1: unknown), timestamp, group, target, known."""
     rows = split.part(part)
     known = pl.lit(False)
     if GIVEN_PART in rows.collect_schema():
         known = pl.col(GIVEN_PART) == "history"
-    columns = ["user_id", "item_id", "timestamp", "group", "target"]
-    return rows.select(*columns, known=known).collect(engine="streaming")
+    chosen = rows.select("user_id", "item_id", "timestamp", "group", "target", known=known)
+    batches = [
+        batch.select(
+            pl.Series("user", users.encode(batch["user_id"]).astype(np.int32)),
+            pl.Series("item", items.encode(batch["item_id"], unknown=-1).astype(np.int32)),
+            "timestamp",
+            "group",
+            "target",
+            "known",
+        )
+        for batch in chosen.collect_batches(chunk_size=_ROWS_AT_A_TIME, engine="streaming")
+    ]
+    return pl.concat(batches).sort("user", maintain_order=True)
 
 
 def _item_ids(split: Split) -> pl.Series:
-    trained = _distinct(split.part("train"), "item_id")
+    trained = distinct_values(split.part("train"), "item_id")
     listed = split.items() if split.manifest.config.catalogue == "file" else None
-    return trained if listed is None else pl.concat([trained, _distinct(listed, "item_id")]).drop_nulls().unique()
-
-
-def _distinct(table: pl.LazyFrame, column: str) -> pl.Series:
-    return table.select(pl.col(column).unique()).collect(engine="streaming")[column]
+    return (
+        trained
+        if listed is None
+        else pl.concat([trained, listed.select("item_id").collect()["item_id"]]).drop_nulls().unique()
+    )
 
 
 def _array(folder: Path | None, name: str, rows: np.int64, dtype: type[Any]) -> NDArray[Any]:
@@ -173,30 +183,30 @@ def _place_training(
 
 
 def _fill_unknown_times(events: EventSequences) -> None:
-    unknown = events.timestamps == _UNKNOWN_TIME
-    if not unknown.any():
-        return
-    index = np.arange(len(unknown))
-    before = np.maximum.accumulate(np.where(unknown, -1, index))
-    start = np.repeat(events.offsets[:-1], events.lengths)
-    events.timestamps[unknown] = np.where(before >= start, events.timestamps[before], 0)[unknown]
+    for first_user, last_user in stretches(events.offsets):
+        offsets = events.offsets[first_user : last_user + 1]
+        times = events.timestamps[offsets[0] : offsets[-1]]
+        unknown = times == _UNKNOWN_TIME
+        if not unknown.any():
+            continue
+        before = np.maximum.accumulate(np.where(unknown, -1, np.arange(len(times))))
+        start = np.repeat(offsets[:-1] - offsets[0], np.diff(offsets))
+        times[unknown] = np.where(before >= start, times[before], 0)[unknown]
 
 
 def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
 
 
-def _held_out(part: pl.DataFrame, users: Vocabulary, items: Vocabulary, history_ends: NDArray[np.int64]) -> HeldOut:
+def _held_out(part: pl.DataFrame, history_ends: NDArray[np.int64]) -> HeldOut:
     targets = part.filter("target")
-    codes = users.encode(targets["user_id"])
-    order = np.argsort(codes, kind="stable")
-    evaluated, lengths = np.unique(codes, return_counts=True)
+    evaluated, lengths = np.unique(targets["user"].to_numpy().astype(np.int64), return_counts=True)
     return HeldOut(
         users=evaluated,
         history_ends=history_ends[evaluated],
         target_offsets=_offsets(lengths),
-        target_items=items.encode(targets["item_id"], unknown=-1)[order].astype(np.int32),
-        target_timestamps=targets["timestamp"].fill_null(0).to_numpy()[order],
+        target_items=targets["item"].to_numpy(),
+        target_timestamps=targets["timestamp"].fill_null(0).to_numpy(),
     )
 
 

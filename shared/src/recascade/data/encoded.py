@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from recascade.data.events import EventSequences, ranges
+from recascade.data.events import EventSequences, ranges, stretches
 
 if TYPE_CHECKING:
     from recascade.data.domains import ItemDomains
@@ -80,8 +80,12 @@ class EncodedSplit:
     @cached_property
     def item_counts(self) -> NDArray[np.int64]:
         """int64 ``[I]``, training events per item: its popularity."""
-        index = ranges(self.events.offsets[:-1], self.train_lengths)
-        return np.bincount(self.events.items[index], minlength=len(self.items)).astype(np.int64, copy=False)
+        counts = np.zeros(len(self.items), dtype=np.int64)
+        starts, lengths = np.asarray(self.events.offsets[:-1]), self.train_lengths
+        for start, stop in stretches(self.events.offsets):
+            index = ranges(starts[start:stop], lengths[start:stop])
+            counts += np.bincount(self.events.items[index], minlength=len(counts))
+        return counts
 
     @cached_property
     def rankable(self) -> NDArray[np.int64] | None:

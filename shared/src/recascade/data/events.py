@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+# What is computed of every event is computed for so many at a time: the arrays may be larger than the memory.
+EVENTS_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,19 @@ def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
+
+
+def stretches(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Cut rows ``0…R-1`` into stretches ``start:stop`` of at most ``EVENTS_AT_ONCE`` events, or one longer row.
+
+    Args:
+        offsets: int64 ``[R + 1]``; row ``r`` owns events ``offsets[r]`` to ``offsets[r + 1]``.
+    """
+    start, rows = 0, len(offsets) - 1
+    while start < rows:
+        stop = int(np.searchsorted(offsets, offsets[start] + EVENTS_AT_ONCE, side="right")) - 1
+        yield start, max(stop, start + 1)
+        start = max(stop, start + 1)
 
 
 def ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from recascade.data.batching import BatchSettings, batch_count, plan_batches
-from recascade.errors import TrainingError
+from recascade.errors import DataError, TrainingError
 
 Batch = TypeVar("Batch")
 Assemble = Callable[[NDArray[np.int64]], Batch]
+Stage = Callable[[Iterator[Batch]], Iterator[Batch]]
 
 
 class ResumableLoader(Generic[Batch]):
@@ -22,7 +23,9 @@ class ResumableLoader(Generic[Batch]):
 
     The trainer says which epoch begins (``set_epoch``); the loader counts the batches it has handed out. That count is
     the whole state, so ``state_dict`` taken after any batch continues with the next one, bit for bit, whatever the
-    number of workers then or now.
+    number of workers then or now; with another number of ranks it continues with the same batches, shared out anew.
+
+    ``stage`` is what batches go through on their way to the trainer, nothing by default; it may fetch ahead.
 
     Args:
         assemble: makes a batch of sequence indices (int64 ``[n]``).
@@ -51,13 +54,13 @@ class ResumableLoader(Generic[Batch]):
         self.world_size = world_size
         self.epoch = 0
         self.index = 0
-        count = batch_count(
+        self.stage: Stage[Batch] = iter
+        self._batches = batch_count(
             lengths,
             batch_sequences=settings.batch_sequences,
             batch_tokens=settings.batch_tokens,
             world_size=world_size,
         )
-        self._batches = count // world_size
 
     def __len__(self) -> int:
         return self._batches
@@ -85,7 +88,8 @@ class ResumableLoader(Generic[Batch]):
             rank=self.rank,
             world_size=self.world_size,
         )[self.index :]
-        for batch in self._load(plan):
+        # What a stage has fetched ahead of the trainer is not handed out yet, and not counted.
+        for batch in self.stage(self._load(plan)):
             self.index += 1
             yield batch
         self.index = 0
@@ -125,7 +129,6 @@ class ResumableLoader(Generic[Batch]):
             "batch_sequences": self.settings.batch_sequences,
             "batch_tokens": self.settings.batch_tokens,
             "bucket": self.settings.bucket,
-            "world_size": self.world_size,
         }
 
 
@@ -150,8 +153,15 @@ def evaluation_loader(
         batch_rows: most rows of a batch.
         data_module: whose trainer says how many ranks there are.
         workers: loader processes; 0 assembles in this one.
+
+    Raises:
+        DataError: fewer rows than ranks; one without rows would leave out the validation that the others wait in.
     """
     rank, world_size = place_of(data_module)
+    if 0 < len(rows) < world_size:
+        raise DataError(
+            f"There are {len(rows)} validation rows for {world_size} training processes. Train on fewer devices."
+        )
     rows = rows[rank::world_size]
     batches = _PlannedBatches(assemble, [rows[start : start + batch_rows] for start in range(0, len(rows), batch_rows)])
     return DataLoader(batches, batch_size=None, num_workers=workers)

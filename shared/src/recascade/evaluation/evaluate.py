@@ -18,6 +18,7 @@ from recascade.evaluation import beyond_accuracy, groups
 from recascade.evaluation.config import EvaluationConfig
 from recascade.evaluation.ranking_metrics import ranking_metric
 from recascade.evaluation.requests import Targets, find_hits, requests, target_sets
+from recascade.evaluation.shards import ALONE, Shard
 
 Groups = dict[str, dict[str, dict[str, float]]]
 
@@ -51,6 +52,7 @@ def evaluate(
     part: Literal["validation", "test"],
     config: EvaluationConfig,
     device: torch.device | str = "cpu",
+    shard: Shard = ALONE,
 ) -> Evaluation:
     """Rank the catalogue for every user of the part and compare with what came next.
 
@@ -60,6 +62,7 @@ def evaluate(
         part: which held-out users; histories in ``test`` hold the validation events too.
         config: metrics, cutoffs, masking, candidates.
         device: where the retriever wants its requests.
+        shard: this process's part of the work, where several processes evaluate together; each gets the whole result.
 
     Raises:
         DataError: the part has no users.
@@ -72,7 +75,7 @@ def evaluate(
             f"The {part} part of the split has no users to evaluate. Loosen its filters or choose another protocol."
         )
     items = len(data.items)
-    lists = _recommend(retriever, data, held_out, rows, config, torch.device(device))
+    lists = _recommend(retriever, data, held_out, rows, config, torch.device(device), shard)
     targets = target_sets(data.events, held_out, rows, items)
     metrics = _per_user_metrics(lists, targets, items, config)
     described = groups.describe(data, held_out, rows, targets)
@@ -99,15 +102,16 @@ def _recommend(
     rows: NDArray[np.int64],
     config: EvaluationConfig,
     device: torch.device,
+    shard: Shard,
 ) -> NDArray[np.int32]:
     candidates = _candidates(data, config)
     if candidates is not None:
         candidates = candidates.to(device)
-    lists = np.full((len(rows), config.length), -1, dtype=np.int32)
+    lists = np.zeros((len(rows), config.length), dtype=np.int32)
     # Histories of one length stand together, which spares sequence models their padding.
     lengths = held_out.history_ends[rows] - data.events.offsets[held_out.users[rows]]
     order = np.argsort(-lengths, kind="stable")
-    for start in range(0, len(order), config.batch_size):
+    for start in shard.starts(len(order), config.batch_size):
         batch = order[start : start + config.batch_size]
         context = requests(data.events, held_out, rows[batch]).to(device)
         found = retriever.retrieve(context, config.length, exclude_seen=config.exclude_seen, candidates=candidates)
@@ -117,7 +121,7 @@ def _recommend(
                 "Train again with a smaller trainer.learning_rate or with trainer.gradient_clip=1."
             )
         lists[batch] = found.items.cpu().numpy()
-    return lists
+    return shard.merge(lists)
 
 
 def _candidates(data: EncodedSplit, config: EvaluationConfig) -> torch.Tensor | None:

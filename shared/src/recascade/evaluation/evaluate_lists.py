@@ -16,6 +16,7 @@ from recascade.evaluation.click_metrics import auc, gauc
 from recascade.evaluation.groups import ACTIVITIES, thirds
 from recascade.evaluation.list_config import ListEvaluationConfig
 from recascade.evaluation.list_metrics import intra_list_diversity, list_metric, ordered_labels
+from recascade.evaluation.shards import ALONE, Shard
 from recascade.nn.list_similarity import candidate_similarity
 
 
@@ -45,6 +46,7 @@ def evaluate_lists(
     part: Part,
     config: ListEvaluationConfig,
     device: torch.device | str = "cpu",
+    shard: Shard = ALONE,
 ) -> ListEvaluation:
     """Have every list of the part re-ordered, whole, and compare with what the user did.
 
@@ -54,6 +56,7 @@ def evaluate_lists(
         part: which of them.
         config: metrics and cutoffs.
         device: where the re-ranker wants its batches.
+        shard: this process's part of the work, where several processes evaluate together; each gets the whole result.
 
     Raises:
         DataError: the part has no lists.
@@ -64,11 +67,11 @@ def evaluate_lists(
     if not len(rows):
         raise DataError(f"There are no {part} lists to evaluate.")
     width = int(lists.lengths[rows].max())
-    orders = np.full((len(rows), width), -1, dtype=np.int64)
+    orders = np.zeros((len(rows), width), dtype=np.int64)
     labels = np.zeros((len(rows), width), dtype=np.float32)
-    diversity = {k: np.full(len(rows), np.nan) for k in config.cutoffs}
-    scored: list[tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.int64]]] = []
-    for start in range(0, len(rows), config.batch_size):
+    diversity = {k: np.zeros(len(rows)) for k in config.cutoffs}
+    scores = np.zeros((len(rows), width)) if isinstance(reranker, ListScorer) else None
+    for start in shard.starts(len(rows), config.batch_size):
         chosen = slice(start, min(start + config.batch_size, len(rows)))
         batch = lists.batch(rows[chosen])
         places = batch.labels.shape[1]
@@ -81,8 +84,11 @@ def evaluate_lists(
         ).numpy()
         for k in config.cutoffs:
             diversity[k][chosen] = intra_list_diversity(similarity, orders[chosen], k)
-        if isinstance(reranker, ListScorer):
-            scored.append(_scored(reranker.scores(blind).cpu().numpy(), batch.labels.numpy(), start))
+        if isinstance(reranker, ListScorer) and scores is not None:
+            scores[chosen] = -np.inf
+            scores[chosen, :places] = _checked_scores(reranker.scores(blind).cpu().numpy())
+    orders, labels = shard.merge(orders), shard.merge(labels)
+    diversity = {k: shard.merge(values) for k, values in diversity.items()}
     ordered = ordered_labels(labels, orders)
     metrics = {f"{name}@{k}": list_metric(name)(ordered, labels, k) for name in config.metrics for k in config.cutoffs}
     metrics |= {f"ild@{k}": diversity[k] for k in config.cutoffs if k > 1}
@@ -96,7 +102,9 @@ def evaluate_lists(
             **metrics,
         }
     ).with_columns(pl.col(list(metrics)).fill_nan(None))
-    summary = {name: _mean(per_list[name]) for name in metrics} | _scorer_metrics(scored)
+    summary = {name: _mean(per_list[name]) for name in metrics}
+    if scores is not None:
+        summary |= _scorer_metrics(shard.merge(scores), labels)
     return ListEvaluation(per_list, orders, summary, group_means(per_list, list(metrics)))
 
 
@@ -112,24 +120,18 @@ def _check_orders(orders: NDArray[np.int64], lengths: NDArray[np.int64], ids: pl
         )
 
 
-def _scored(
-    scores: NDArray[np.float64], labels: NDArray[np.float32], first: int
-) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.int64]]:
-    """Labels, scores and list numbers of the real candidates of a batch."""
-    real = ~np.isneginf(scores)
-    owners = np.broadcast_to(np.arange(first, first + len(scores))[:, None], scores.shape)
-    if np.isnan(scores[real]).any():
+def _checked_scores(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    if np.isnan(scores).any():
         raise TrainingError("A score of the re-ranker is not a number; lower trainer.learning_rate and train again.")
-    return labels[real] > 0, scores[real].astype(np.float64), owners[real]
+    return scores
 
 
-def _scorer_metrics(
-    scored: list[tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.int64]]],
-) -> dict[str, float]:
-    if not scored:
-        return {}
-    labels, scores, owners = (np.concatenate(parts) for parts in zip(*scored, strict=True))
-    return {"auc": auc(labels, scores), "gauc": gauc(labels, scores, owners)}
+def _scorer_metrics(scores: NDArray[np.float64], labels: NDArray[np.float32]) -> dict[str, float]:
+    """Of scores ``[Q, n]``, -inf where a list has no candidate."""
+    real = ~np.isneginf(scores)
+    owners = np.broadcast_to(np.arange(len(scores))[:, None], scores.shape)[real]
+    positive = labels[real] > 0
+    return {"auc": auc(positive, scores[real]), "gauc": gauc(positive, scores[real], owners)}
 
 
 def group_means(per_list: pl.DataFrame, metrics: list[str]) -> dict[str, dict[str, dict[str, float]]]:

@@ -62,7 +62,7 @@ class ResumePoint(L.Callback):
     """Writes ``path`` at each epoch's end, every ``minutes`` within an epoch, and when Ctrl-C or SIGTERM asks to stop.
 
     The first signal lets the step (or the validation) under way finish, so that the checkpoint is consistent; a second
-    one stops at once.
+    one stops at once. Processes that train together ask each other only when a line of the log is due.
 
     Args:
         path: the checkpoint.
@@ -94,17 +94,26 @@ class ResumePoint(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write when it is time. After an epoch's last step validation comes first: see ``on_train_epoch_end``."""
-        due = bool(self._signal) or time.monotonic() - self._written >= self.interval
-        due = due or trainer.global_step == trainer.max_steps
-        if trainer.world_size > 1:
-            due = bool(trainer.strategy.broadcast(due))
-        if due and not trainer.is_last_batch:
+        at_limit = trainer.global_step == trainer.max_steps
+        if trainer.world_size > 1 and not at_limit and trainer.global_step % self.meter.every:
+            return
+        due = self._is_due(trainer)
+        if (due or at_limit) and not trainer.is_last_batch:
             self._write(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write, after the validation; an epoch that the step limit cuts short has been written already."""
+        self._is_due(trainer)
         if trainer.is_last_batch:
             self._write(trainer)
+
+    def _is_due(self, trainer: L.Trainer) -> bool:
+        """Whether a signal asks for a checkpoint, or the time; processes that train together answer alike."""
+        late = time.monotonic() - self._written >= self.interval
+        if trainer.world_size > 1:
+            wishes = torch.tensor([self._signal, int(late)], device=trainer.strategy.root_device)
+            self._signal, late = trainer.strategy.reduce(wishes, reduce_op="max").tolist()
+        return bool(self._signal or late)
 
     def _write(self, trainer: L.Trainer) -> None:
         self.meter.check(trainer)

@@ -8,6 +8,7 @@ from recascade.errors import ConfigurationError, did_you_mean
 
 LOSSES = ("full_softmax", "sampled_softmax", "binary_cross_entropy")
 SHARING = ("batch", "block", "position")
+STRATEGIES = ("auto", "ddp", "fsdp")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
@@ -23,12 +24,13 @@ class TrainerConfig:
         weight_decay: decoupled (AdamW) decay per step; 0 gives plain Adam.
         warmup_steps: steps over which the learning rate rises linearly from 0.
         gradient_clip: largest global gradient norm; 0 switches clipping off.
-        batch_sequences: most sequences in a batch.
-        batch_tokens: most events in a batch; 0 for no budget beside ``batch_sequences``.
+        batch_sequences: most sequences in a batch, over all devices together: more devices make the same steps sooner.
+        batch_tokens: most events in a batch, likewise; 0 for no budget beside ``batch_sequences``.
         bucket: sort sequences of similar length together within windows of this many batches; 1 keeps pure random
             order.
         precision: Lightning's name, ``32-true``, ``bf16-mixed`` or ``16-mixed``.
         compile: run the model through ``torch.compile``.
+        compile_backend: of ``torch.compile``; ``inductor`` is PyTorch's default, and needs a C++ compiler on a CPU.
         monitor: validation metric that chooses the weights and stops early, as ``ndcg@10``.
         patience: validations without improvement before stopping; 0 never stops early.
         validate_every: epochs between validations; 0 validates only after the last epoch.
@@ -40,7 +42,9 @@ class TrainerConfig:
         log_every: steps between lines of the training log.
         tensorboard: also write the log for TensorBoard.
         accelerator: Lightning's name: ``auto``, ``cpu``, ``gpu``.
-        devices: how many of them.
+        devices: how many of them, on each machine; each is used by a process of its own.
+        strategy: how processes that train together hold the model: ``ddp`` (each all of it; ``auto`` is the same) or
+            ``fsdp`` (each a share of weights, gradients and Adam's moments).
         workers: loader processes; 0 loads in the training process.
         progress: draw a progress bar.
     """
@@ -57,6 +61,7 @@ class TrainerConfig:
     bucket: int = 16
     precision: str = "32-true"
     compile: bool = False
+    compile_backend: str = "inductor"
     monitor: str = "ndcg@10"
     patience: int = 5
     validate_every: int = 1
@@ -67,6 +72,7 @@ class TrainerConfig:
     tensorboard: bool = True
     accelerator: str = "auto"
     devices: int = 1
+    strategy: str = "auto"
     workers: int = 0
     progress: bool = True
 
@@ -80,6 +86,8 @@ class TrainerConfig:
             raise ConfigurationError(
                 f"trainer.precision is {self.precision!r}.{did_you_mean(self.precision, PRECISIONS)}"
             )
+        if self.strategy not in STRATEGIES:
+            raise ConfigurationError(f"trainer.strategy is {self.strategy!r}.{did_you_mean(self.strategy, STRATEGIES)}")
         smallest = {"max_epochs": 1, "batch_sequences": 1, "bucket": 1, "log_every": 1, "devices": 1, "max_steps": -1}
         smallest |= dict.fromkeys(("batch_tokens", "warmup_steps", "patience", "validate_every", "workers"), 0)
         smallest |= dict.fromkeys(("validation_users", "weight_decay", "gradient_clip", "checkpoint_minutes"), 0)

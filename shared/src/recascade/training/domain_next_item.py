@@ -46,7 +46,7 @@ class DomainNextItemModule(NextItemModule):
 
     def training_step(self, batch: NextItemBatch, batch_idx: int) -> Tensor:
         """The mean loss over the batch's targets in the domain; 0 where there are none."""
-        states = cast(NextItemModel, self.model).states(batch.context)
+        states = self._states(batch.context)
         columns = self._columns[batch.targets]
         kept = columns >= 0
         if not kept.any():

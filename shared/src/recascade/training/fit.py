@@ -9,21 +9,26 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as L
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.profilers import Profiler
-from lightning.pytorch.strategies import DDPStrategy
 
 from recascade.errors import TrainingError
+from recascade.training.agreement import Agreement
 from recascade.training.checkpoints import Interrupted, ResumePoint, SafeCheckpointIO
 from recascade.training.config import TrainerConfig
 from recascade.training.curves import CurvesLogger
 from recascade.training.determinism import SeededSteps
+from recascade.training.failures import explain_lost_process, explain_out_of_memory
 from recascade.training.meter import Meter
+from recascade.training.processes import Place, place_for
 from recascade.training.progress import ProgressBar
 from recascade.training.selection import Selection
+from recascade.training.strategies import StrategyName, strategy_of
+from recascade.training.transfer import TransferAhead
 
 CHECKPOINT = Path("checkpoints/last.ckpt")
 WEIGHTS = Path("weights.safetensors")
@@ -70,27 +75,34 @@ def fit(
     ``tensorboard/``, ``checkpoints/last.ckpt``. If that checkpoint exists, training goes on from it and ends with the
     same weights, bit for bit, as if it had not been interrupted (same machine, same number of threads).
 
+    Where several processes train together, each calls this function with the same arguments; they make the steps that
+    one process would make. The first one writes; all return the same weights.
+
     Args:
-        module: says what a step minimises; its attribute ``model`` is what is trained and served.
+        module: says what a step minimises, as a mean over the batch's targets; its attribute ``model`` is what is
+            trained and served.
         data_module: its training loader yields ``CountedBatch`` and keeps its place (``ResumableLoader``).
         trainer: how to train.
         directory: the run directory.
         seed: of every random choice of the steps.
 
     Raises:
-        TrainingError: the loss is not a number, or the checkpoint belongs to another run.
+        TrainingError: the loss is not a number, the checkpoint belongs to another run, the memory does not suffice, or
+            processes that train together were given different things.
+        ConfigurationError: impossible settings.
         KeyboardInterrupt: Ctrl-C, after a checkpoint was written.
     """
     trainer.check()
+    place = place_for(trainer)
     meter = Meter(trainer.log_every)
     selection = Selection(trainer.monitor, trainer.patience, directory / WEIGHTS)
-    callbacks: list[L.Callback] = [SeededSteps(seed), meter, selection]
+    callbacks: list[L.Callback] = [Agreement(trainer, seed), SeededSteps(seed), TransferAhead(), meter, selection]
     if trainer.progress:
         callbacks.append(ProgressBar(meter, selection))
     checkpoint = directory / CHECKPOINT
     callbacks.append(ResumePoint(checkpoint, trainer.checkpoint_minutes, meter))
-    with _quiet_lightning():
-        lightning = _lightning_trainer(trainer, directory, callbacks)
+    with _quiet_lightning(), explain_lost_process(), explain_out_of_memory(trainer):
+        lightning = _lightning_trainer(trainer, place, directory, callbacks)
         try:
             lightning.fit(module, datamodule=data_module, ckpt_path=checkpoint if checkpoint.exists() else None)
         except Interrupted as interruption:
@@ -124,16 +136,18 @@ def fit(
     )
 
 
-def _lightning_trainer(trainer: TrainerConfig, directory: Path, callbacks: list[L.Callback]) -> L.Trainer:
+def _lightning_trainer(trainer: TrainerConfig, place: Place, directory: Path, callbacks: list[L.Callback]) -> L.Trainer:
     loggers: list[Logger] = [CurvesLogger(directory / CURVES)]
     if trainer.tensorboard:
         loggers.append(TensorBoardLogger(directory, name="", version="tensorboard"))
-    # Buffers hold facts of the data, the same on every rank; sending them around at each step would be waste.
-    strategy = DDPStrategy(broadcast_buffers=False) if trainer.devices > 1 else "auto"
+    plugins: list[Any] = [SafeCheckpointIO()]
+    if place.processes > 1:
+        plugins.append(TorchElasticEnvironment())
     return L.Trainer(
-        strategy=strategy,
+        strategy=strategy_of(cast(StrategyName, trainer.strategy), place.processes),
         accelerator=trainer.accelerator,
         devices=trainer.devices,
+        num_nodes=place.processes // place.local_processes,
         precision=trainer.precision,  # type: ignore[arg-type]
         max_epochs=trainer.max_epochs,
         max_steps=trainer.max_steps,
@@ -142,7 +156,7 @@ def _lightning_trainer(trainer: TrainerConfig, directory: Path, callbacks: list[
         log_every_n_steps=trainer.log_every,
         callbacks=callbacks,
         logger=loggers,
-        plugins=[SafeCheckpointIO()],
+        plugins=plugins,
         profiler=_NoProfiler(),
         default_root_dir=directory,
         num_sanity_val_steps=0,

@@ -14,6 +14,7 @@ from recascade.data.next_item import NextItemBatch
 from recascade.models.code_generator import CodeGenerator
 from recascade.models.generative_retriever import GenerativeRetriever, Sharing
 from recascade.nn.losses import full_softmax
+from recascade.training.compilation import compiled
 from recascade.training.config import TrainerConfig
 from recascade.training.optimizer import adam
 from recascade.training.retrieval_validation import RetrievalValidation
@@ -50,10 +51,7 @@ class GenerativeModule(L.LightningModule):
         self.sharing = sharing
         self.register_buffer("_popularity", torch.from_numpy(data.item_counts).float(), persistent=False)
         self.validation = RetrievalValidation(data, trainer.monitor, exclude_seen=exclude_seen)
-        # Lengths change from batch to batch: one graph with symbolic sizes instead of one per shape.
-        self._target_states = (
-            torch.compile(model.target_states, dynamic=True) if trainer.compile else model.target_states
-        )
+        self._target_states = compiled(model.target_states, trainer)
         self._retriever: GenerativeRetriever | None = None
 
     def training_step(self, batch: NextItemBatch, batch_idx: int) -> Tensor:

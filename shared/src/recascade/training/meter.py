@@ -35,7 +35,8 @@ class Meter(L.Callback):
 
     A step only writes its loss into a buffer on the device; nobody waits for it until the line is written. The same
     moment checks the losses, so a loss that is not a number stops the fit at most ``every`` steps late and always
-    before a checkpoint is written. Totals go on after an interruption.
+    before a checkpoint is written. Totals go on after an interruption. Where several processes train together, figures
+    are those of all of them, but for memory and CPU time.
 
     Args:
         every: steps between lines.
@@ -62,7 +63,7 @@ class Meter(L.Callback):
 
     @property
     def cpu_seconds(self) -> float:
-        """CPU time likewise, of this process and its finished loader processes."""
+        """CPU time likewise, of this process alone and its finished loader processes."""
         return self._earlier["cpu_seconds"] + cpu_seconds() - self._begin[1]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -74,7 +75,7 @@ class Meter(L.Callback):
         for logger in trainer.loggers:
             if isinstance(logger, CurvesLogger):
                 logger.rewind(trainer.global_step)
-        self._line = (time.perf_counter(), self.events, self.targets)
+        self._begin_line()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: CountedBatch, batch_idx: int
@@ -86,18 +87,22 @@ class Meter(L.Callback):
         self._buffer[self._pending] = outputs["loss"]
         self._pending += 1
         if self._pending == self.every:
-            self.check(trainer)
             self._write_line(trainer)
 
     def check(self, trainer: L.Trainer) -> None:
-        """Look at the losses of the steps since the last line.
+        """Look at the losses of the steps since the last line; every process must take part.
 
         Raises:
             TrainingError: one of them is not a finite number.
         """
-        if self._buffer is None or not self._pending:
-            return
-        losses = self._buffer[: self._pending]
+        self._checked_losses(trainer)
+
+    def _checked_losses(self, trainer: L.Trainer) -> Tensor:
+        """float ``[pending]``, the losses since the last line, means over all targets of their step."""
+        if self._buffer is None:
+            return torch.zeros(0)
+        # A process's loss is weighted, so that the mean over processes is the mean over the targets.
+        losses = trainer.strategy.reduce(self._buffer[: self._pending].clone(), reduce_op="mean")
         if not bool(losses.isfinite().all()):
             first = int((~losses.isfinite()).nonzero()[0])
             step = trainer.global_step - self._pending + first + 1
@@ -107,6 +112,7 @@ class Meter(L.Callback):
                 f"{trainer.current_epoch + 1}). Lower trainer.learning_rate, set trainer.gradient_clip=1 or use "
                 "trainer.precision=32-true; the last good checkpoint is kept."
             )
+        return losses
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """A line before the validation: its time is not the training's."""
@@ -114,7 +120,7 @@ class Meter(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock of the next line."""
-        self._line = (time.perf_counter(), self.events, self.targets)
+        self._begin_line()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """A line at each epoch's end, so that short epochs have one too."""
@@ -122,19 +128,23 @@ class Meter(L.Callback):
 
     def _write_pending(self, trainer: L.Trainer) -> None:
         if self._pending:
-            self.check(trainer)
             self._write_line(trainer)
+
+    def _begin_line(self) -> None:
+        self._line = (time.perf_counter(), self.total["events"], self.total["targets"])
 
     def _write_line(self, trainer: L.Trainer) -> None:
         assert self._buffer is not None
-        now = time.perf_counter()
+        losses = self._checked_losses(trainer)
+        self._add_up(trainer)
         then, events, targets = self._line
-        self.loss = float(self._buffer[: self._pending].mean())
-        self.targets_per_second = (self.targets - targets) / (now - then)
+        seconds = time.perf_counter() - then
+        self.loss = float(losses.mean())
+        self.targets_per_second = (self.total["targets"] - targets) / seconds
         line = {
             "loss": self.loss,
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
-            "events_per_second": (self.events - events) / (now - then),
+            "events_per_second": (self.total["events"] - events) / seconds,
             "targets_per_second": self.targets_per_second,
             "memory_bytes": float(resident_bytes()),
         }
@@ -143,21 +153,20 @@ class Meter(L.Callback):
         for logger in trainer.loggers:
             logger.log_metrics({**line, "epoch": trainer.current_epoch}, trainer.global_step)
         self._pending = 0
-        self._line = (now, self.events, self.targets)
+        self._begin_line()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Add up over the ranks."""
+        """Add up over the processes."""
         self._add_up(trainer)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Totals, and the losses that no line has reported yet."""
         self._add_up(trainer)
-        losses = torch.zeros(0) if self._buffer is None else self._buffer[: self._pending].cpu()
         checkpoint["meter"] = {
             **self.total,
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
-            "losses": losses,
+            "losses": self._checked_losses(trainer).cpu(),
         }
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -169,12 +178,11 @@ class Meter(L.Callback):
         self._pending = len(state["losses"])
 
     def _add_up(self, trainer: L.Trainer) -> None:
-        """Move the counts of all ranks since the last time into the totals."""
+        """Move the counts of all processes since the last time into the totals."""
         counts = torch.tensor([self.events, self.targets], device=trainer.strategy.root_device)
         events, targets = trainer.strategy.reduce(counts, reduce_op="sum").tolist()
         self.total["events"] += events
         self.total["targets"] += targets
-        self._line = (self._line[0], self._line[1] - self.events, self._line[2] - self.targets)
         self.events = self.targets = 0
 
 

@@ -17,6 +17,7 @@ from recascade.evaluation.ranking_metrics import ranking_metric
 from recascade.evaluation.requests import find_hits, requests, target_sets
 from recascade.models.next_item import InnerProductRetriever, NextItemModel
 from recascade.nn.losses import binary_cross_entropy, full_softmax, sampled_softmax
+from recascade.training.compilation import compiled
 from recascade.training.config import LossConfig, TrainerConfig
 from recascade.training.negatives import NegativeSampler
 from recascade.training.optimizer import adam
@@ -57,10 +58,7 @@ class NextItemModule(L.LightningModule):
         self.register_buffer("_popularity", counts.float(), persistent=False)
         self.negatives = NegativeSampler(counts, loss.popularity_exponent)
         next_item_model = cast(NextItemModel, model)
-        # Sequence lengths change from batch to batch: one graph with symbolic sizes instead of one per shape.
-        self._states = (
-            torch.compile(next_item_model.states, dynamic=True) if trainer.compile else next_item_model.states
-        )
+        self._states = compiled(next_item_model.states, trainer)
         self._item_vectors = next_item_model.item_vectors
         self._metric_values: list[NDArray[np.float64]] = []
         self._retriever: InnerProductRetriever | None = None

@@ -24,6 +24,7 @@ from recascade.nn.list_losses import (
     slot_unlikelihood,
 )
 from recascade.nn.list_order import order_by_scores
+from recascade.training.compilation import compiled
 from recascade.training.config import TrainerConfig
 from recascade.training.optimizer import adam
 
@@ -83,7 +84,7 @@ class RerankingModule(L.LightningModule):
     def __init__(self, model: nn.Module, objective: Objective, reranker: Reranker, trainer: TrainerConfig) -> None:
         super().__init__()
         self.model = model
-        self.objective = objective
+        self.objective = compiled(objective, trainer)
         self.reranker = reranker
         self.trainer_config = trainer
         self.metric, self.cutoff = parse_list_metric(trainer.monitor)

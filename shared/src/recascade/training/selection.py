@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_model, save_file, save_model
 from torch import nn
 
 from recascade.errors import ConfigurationError, TrainingError, did_you_mean
 from recascade.files import write_atomically
+from recascade.training.strategies import gathered_weights
 
 
 class Selection(L.Callback):
@@ -67,10 +68,17 @@ class Selection(L.Callback):
             trainer.should_stop = trainer.should_stop or self.exhausted
 
     def keep(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the model's present weights."""
+        """Write the model's present weights; every process must take part."""
+        model = trained_model(pl_module)
+        gathered = gathered_weights(model)
         if trainer.is_global_zero:
             with write_atomically(self.path) as temporary:
-                save_model(trained_model(pl_module), str(temporary))
+                if gathered is None:
+                    save_model(model, str(temporary))
+                else:
+                    save_file(gathered, str(temporary))
+        # No process may look for the file before it is there.
+        trainer.strategy.barrier()
 
     def restore(self, pl_module: L.LightningModule) -> None:
         """Put the kept weights into the model."""

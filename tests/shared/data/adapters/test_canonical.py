@@ -82,3 +82,29 @@ def test_repeated_items_are_refused(tmp_path: Path) -> None:
     pl.DataFrame({"item_id": ["x", "x"]}).write_parquet(source / "items.parquet")
     with pytest.raises(DataError, match="item_id 'x' stands in 2 rows"):
         import_dataset("canonical", source, tmp_path / "imported")
+
+
+@pytest.mark.parametrize("place", ["", "interactions.parquet", "date=2024-01-01"])
+def test_part_files_equal_the_whole(place: str, tmp_path: Path, log: Path) -> None:
+    whole = pl.read_parquet(log / "interactions.parquet")
+    folder = tmp_path / "source" / place
+    folder.mkdir(parents=True)
+    whole.head(100).write_parquet(folder / "part-00000.parquet")
+    whole.slice(100).select(reversed(whole.columns)).write_parquet(folder / "part-00001.parquet")
+    (folder / "_SUCCESS").touch()
+    pl.DataFrame({"item_id": ["x"]}).write_parquet(tmp_path / "source" / "items.parquet")
+    data = import_dataset("canonical", tmp_path / "source", tmp_path / "imported")
+    assert data.interactions().collect().equals(whole) and data.tables == ["interactions", "items"]
+
+
+def test_parts_that_differ_are_refused(tmp_path: Path) -> None:
+    good = pl.DataFrame({"user_id": ["a"], "item_id": ["x"], "timestamp": [1]})
+    (tmp_path / "source").mkdir()
+    good.write_parquet(tmp_path / "source" / "a.parquet")
+    for other, sentence in (
+        (good.drop("item_id"), "column 'item_id' is String in .*a.parquet and absent in b.parquet"),
+        (good.cast({"timestamp": pl.Float64}), "column 'timestamp' is Int64 in .*a.parquet and Float64 in b.parquet"),
+    ):
+        other.write_parquet(tmp_path / "source" / "b.parquet")
+        with pytest.raises(DataError, match=sentence):
+            import_dataset("canonical", tmp_path / "source", tmp_path / "imported")

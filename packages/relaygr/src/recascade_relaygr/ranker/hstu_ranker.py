@@ -8,9 +8,8 @@ is inferred, and causal throughout the history)::
     candidate            all of it           yes      no
 
 By induction over layers, the states of an event depend on nothing after it, so that a prefix may be run alone and ahead
-of
-time: ``score(history, items) = score_on(prefill(prefix), history, items)`` in exact arithmetic. There are no user
-tokens and no cross features: the canonical data have none that change with the candidates.
+of time: ``score(history, items) = score_on(prefill(prefix), history, items)`` in exact arithmetic. There are no user
+tokens, and one cross feature: how often the user had the candidate.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from recascade.nn.dropout import dropout
 from recascade.nn.packed import PackedLayout
 from recascade_relaygr.ranker.candidate_groups import CandidateGroups, attend_in_groups
 from recascade_relaygr.ranker.layer import RankingLayer
+from recascade_relaygr.ranker.repetitions import BUCKETS, buckets, repetitions, repetitions_in_groups
 
 _LOG_BUCKET = 0.301
 # Scores of candidates that are computed at a time where many requests come at once.
@@ -44,6 +44,7 @@ class HSTURanker(nn.Module):
         dropout: rate on the input and in the layers.
         time_buckets: see ``RankingLayer``; give 0 for data without times.
         normaliser: constant that divides what attention gathers; 64 (our choice).
+        repetitions: tell candidates how often they stand in the history.
         initial_deviation: of the embeddings; 0.02.
     """
 
@@ -58,6 +59,7 @@ class HSTURanker(nn.Module):
         *,
         time_buckets: int = 64,
         normaliser: float = 64.0,
+        repetitions: bool = True,
         initial_deviation: float = 0.02,
     ) -> None:
         super().__init__()
@@ -70,6 +72,7 @@ class HSTURanker(nn.Module):
         self.item_embedding = nn.Parameter(torch.empty(items + 1, dimension))
         nn.init.normal_(self.item_embedding, std=initial_deviation)
         self.candidate = nn.Parameter(torch.zeros(dimension))
+        self.repetitions = nn.Parameter(torch.zeros(BUCKETS, dimension)) if repetitions else None
         self.layers = nn.ModuleList(
             RankingLayer(dimension, heads, dropout, max_length, normaliser, time_buckets) for _ in range(blocks)
         )
@@ -119,11 +122,13 @@ class HSTURanker(nn.Module):
         pieces = [*states, self.prefill(history, states)] if history.items.numel() else []
         positions = torch.arange(history.items.numel(), device=history.items.device)
         distances = len(positions) - positions
-        buckets = self._buckets(self._now(history) - history.timestamps)
+        ages = self._ages(self._now(history) - history.timestamps)
         lengths = [piece.shape[1] for piece in pieces]
         tokens = self._candidates(items[0])
+        if self.repetitions is not None:
+            tokens = tokens + self.repetitions[buckets(repetitions(history.items, items[0]))]
         for number, layer in enumerate(self._layers):
-            biases = torch.split(layer.history_bias(distances, buckets), lengths) if lengths else ()
+            biases = torch.split(layer.history_bias(distances, ages), lengths) if lengths else ()
             tokens = layer.judge(tokens, [piece[number] for piece in pieces], biases)
         return _at_least_single(cast(Tensor, self.head(tokens)).squeeze(1)[None])
 
@@ -140,12 +145,15 @@ class HSTURanker(nn.Module):
         times = _padded(context.timestamps, layout, longest)
         positions = torch.arange(longest, device=times.device)
         distances = groups.seen[..., None] - positions
-        buckets = self._buckets(groups.times[..., None] - times[:, None])
+        ages = self._ages(groups.times[..., None] - times[:, None])
         tokens = self._candidates(groups.items)
+        if self.repetitions is not None:
+            items = _padded(context.items, layout, longest)
+            tokens = tokens + self.repetitions[buckets(repetitions_in_groups(items, groups.items, distances > 0))]
         for number, layer in enumerate(self._layers):
             projections = layer.project(events)
             states = _padded(projections.state, layout, longest)
-            tokens = attend_in_groups(layer, tokens, states, layer.history_bias(distances, buckets), distances > 0)
+            tokens = attend_in_groups(layer, tokens, states, layer.history_bias(distances, ages), distances > 0)
             if number + 1 < len(self.layers):
                 events = layer.read_packed(events, projections, layout)
         return cast(Tensor, self.head(tokens)).squeeze(-1)
@@ -162,7 +170,7 @@ class HSTURanker(nn.Module):
     def _candidates(self, items: Tensor) -> Tensor:
         return self._events(items.flatten()).view(*items.shape, -1) + self.candidate
 
-    def _buckets(self, seconds: Tensor) -> Tensor | None:
+    def _ages(self, seconds: Tensor) -> Tensor | None:
         """``floor(ln(max(1, seconds)) / 0.301)``, as HSTU's release cuts time differences."""
         if not self.time_buckets:
             return None

@@ -21,10 +21,10 @@ Verdict = Literal["better", "worse", "open"]
 
 ALPHA = 0.05
 INTERVAL_WORDS = (
-    "Percentile interval of the mean difference over 2000 paired bootstrap resamples of the users, "
-    "after each user's values were averaged over seeds."
+    "Percentile interval of the mean difference over 2000 paired bootstrap resamples of the users "
+    "(of the lists, where lists are re-ranked), after each one's values were averaged over seeds."
 )
-TEST_WORDS = "Student's two-sided paired t-test over users, corrected after Holm over the rows of the table."
+TEST_WORDS = "Student's two-sided paired t-test over them, corrected after Holm over the rows of the table."
 
 
 @dataclass(frozen=True)

