@@ -97,6 +97,8 @@ def test_what_several_files_cannot_give_is_refused(days: Path, tmp_path: Path) -
         import_on_cluster("delimited", days, tmp_path / "remote", {"order": "file"})
     with pytest.raises(DataError, match="names no file"):
         import_on_cluster("delimited", days / "*.tsv", tmp_path / "remote")
+    with pytest.raises(ConfigurationError, match=r"s3://bucket/log\.csv is an address"):
+        import_on_cluster("delimited", "s3://key:secret@bucket/log.csv", tmp_path / "remote")
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def import_(
     if runner == "ray":
         from recascade.data.cluster_import import import_on_cluster
 
-        dataset = import_on_cluster(adapter, Path(source).expanduser(), destination, words, name, ray_address)
+        dataset = import_on_cluster(adapter, source, destination, words, name, ray_address)
     else:
         from recascade.data.adapters.registry import import_dataset
 

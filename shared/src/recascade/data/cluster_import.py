@@ -11,6 +11,7 @@ import polars as pl
 
 from recascade.data import schema
 from recascade.data.adapters.registry import import_dataset
+from recascade.data.address import is_address, shown
 from recascade.data.cluster import ray_cluster
 from recascade.data.cluster_pieces import Row, map_pieces, require_shared, shared_scratch
 from recascade.data.dataset import MANIFEST, Dataset
@@ -23,7 +24,7 @@ _TABLE_OPTIONS = ("items", "users")
 
 def import_on_cluster(
     adapter: str,
-    source: Path,
+    source: str | Path,
     destination: Path,
     options: Mapping[str, str] | None = None,
     name: str = "",
@@ -56,7 +57,12 @@ def import_on_cluster(
             "order=file counts the events of one file and cannot join several; leave --runner ray out, or name a "
             "timestamp."
         )
-    files = _files(source)
+    if is_address(str(source)):
+        raise ConfigurationError(
+            f"--runner ray reads files that all machines see at one path, and {shown(str(source))} is an address; copy "
+            "its files into a shared folder first, or leave --runner ray out."
+        )
+    files = _files(Path(source).expanduser())
     require_new_folder(destination)
     with ray_cluster(address) as ray, shared_scratch(destination) as scratch:
         pieces: list[Row] = [
