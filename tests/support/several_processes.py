@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from small_fit import ITEMS, TinyModel, run_fit, small_split
+from small_fit import TinyModel, run_fit, small_split
 from together import together
 from torch import Tensor, nn
 
@@ -28,6 +28,8 @@ from recascade.models.sasrec import SASRec
 from recascade.training.config import LossConfig
 from recascade.training.next_item import NextItemModule
 
+# An odd number, which two processes cannot share evenly.
+ITEMS = 21
 # Only what does not depend on the number of processes: no dropout, no drawn negatives.
 EXACT: dict[str, Any] = {"loss": LossConfig(), "max_epochs": 1, "gradient_clip": 0.5}
 
@@ -72,7 +74,7 @@ class Disturbed(NextItemModule):
 
 def fit_exactly(rank: int, directory: Path, name: str, **trainer: Any) -> None:
     """A fit whose result is written by each process, as it holds it."""
-    _, module = run_fit(directory, model=model(name), **(EXACT | trainer))
+    _, module = run_fit(directory, model=model(name), split=small_split(items=ITEMS), **(EXACT | trainer))
     save_file(dict(module.model.state_dict()), directory / f"process-{rank}.safetensors")
 
 

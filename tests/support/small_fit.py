@@ -25,8 +25,7 @@ from recascade.training.config import LossConfig, TrainerConfig
 from recascade.training.fit import FitResult, fit
 from recascade.training.next_item import NextItemModule
 
-# An odd number does not divide evenly among processes.
-ITEMS = 21
+ITEMS = 20
 # 60 users in batches of 8: 8 steps per epoch. Name → (step, phase, minutes between checkpoints).
 KILLED = {
     "checkpoint-each-step": (13, "training", 0.0),
@@ -54,25 +53,25 @@ class TinyModel(nn.Module):
         return self.embedding if items is None else self.embedding[items]
 
 
-def small_split(users: int = 60, seed: int = 0) -> EncodedSplit:
+def small_split(users: int = 60, seed: int = 0, items: int = ITEMS) -> EncodedSplit:
     """Walks on a ring of items; the last event of each user is the test, the one before the validation target."""
     random = np.random.default_rng(seed)
     lengths = random.integers(4, 14, users)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     steps = random.integers(1, 3, lengths.sum())
-    items = (np.cumsum(steps) % ITEMS).astype(np.int32)
+    walks = (np.cumsum(steps) % items).astype(np.int32)
     events = EventSequences(
         offsets=offsets,
-        items=items,
-        timestamps=np.arange(len(items)) * 60,
+        items=walks,
+        timestamps=np.arange(len(walks)) * 60,
         groups=np.concatenate([np.arange(length) for length in lengths]).astype(np.int32),
     )
     everyone, ends = np.arange(users), offsets[1:] - 1
 
     def held_out(targets: Any) -> HeldOut:
-        return HeldOut(everyone, targets, np.arange(users + 1), items[targets], targets * 60)
+        return HeldOut(everyone, targets, np.arange(users + 1), walks[targets], targets * 60)
 
-    vocabularies = (Vocabulary([f"{kind}{n}" for n in range(count)]) for kind, count in (("i", ITEMS), ("u", users)))
+    vocabularies = (Vocabulary([f"{kind}{n}" for n in range(count)]) for kind, count in (("i", items), ("u", users)))
     manifest: Any = None
     return EncodedSplit(manifest, *vocabularies, events, ends - 1, held_out(ends - 1), held_out(ends))
 
