@@ -88,7 +88,7 @@ class HSTU(nn.Module):
         Raises:
             DataError: a sequence is longer than ``max_length``.
         """
-        layout = PackedLayout.of(context.offsets)
+        layout = PackedLayout.bounded(context.offsets, context.items.shape[0], self.max_length)
         check_lengths(layout.longest, self.max_length)
         buckets = time_buckets(context.timestamps, layout, self.time_buckets) if self.time_buckets else None
         events = self.item_embedding.index_select(0, context.items)

@@ -74,7 +74,7 @@ class SASRec(nn.Module):
         Raises:
             DataError: a sequence is longer than ``max_length``.
         """
-        layout = PackedLayout.of(context.offsets)
+        layout = PackedLayout.bounded(context.offsets, context.items.shape[0], self.max_length)
         events = self._inputs(context, layout)
         for block in self.blocks:
             events = block(events, layout)
