@@ -52,4 +52,4 @@ def causal_block_mask(layout: PackedLayout) -> BlockMask:
 
 
 # Outside of a compiled model the kernel compiles by itself, once for all sizes.
-_compiled = torch.compile(flex_attention, dynamic=None)
+_compiled = torch.compile(flex_attention, dynamic=True)
