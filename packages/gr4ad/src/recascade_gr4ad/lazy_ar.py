@@ -160,7 +160,7 @@ class LazyAR(nn.Module):
         """
         sets = self.context_processor(context)
         contexts = [sets[chosen] for chosen in self.set_of_layer]
-        trunk = self.steps.expand(context.batch_size, 1, -1, -1)
+        trunk = self.steps.repeat(context.batch_size, 1, 1, 1)
         for block, shared in zip(self.blocks[: self.trunk_layers], contexts, strict=False):
             trunk = block(trunk, shared)
         work = self.trunk_layers * len(self.steps)

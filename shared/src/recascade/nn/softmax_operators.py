@@ -140,11 +140,9 @@ def _(
     precision: torch.dtype,
     differentiable: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    nothing = states.new_empty(0)
-    of_bias = torch.empty_like(bias) if differentiable and bias is not None else nothing
-    if not differentiable:
-        return states.new_empty(()), nothing, nothing.clone(), of_bias
-    return states.new_empty(()), torch.empty_like(states), torch.empty_like(item_vectors), of_bias
+    wanted = (states, item_vectors, bias) if differentiable else (None, None, None)
+    gradients = (states.new_empty(0) if tensor is None else torch.empty_like(tensor) for tensor in wanted)
+    return (states.new_empty(()), *gradients)  # type: ignore[return-value]
 
 
 def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

@@ -1,0 +1,80 @@
+"""Training steps as ``torch.compile`` sees them: one graph, for batches of all sizes, with the results of plain code."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from recascade.contracts.context import Context
+from recascade.data.next_item import NextItemBatch
+from recascade.models.hstu import HSTU
+from recascade.models.sasrec import SASRec
+from recascade.training.config import LossConfig, TrainerConfig
+from recascade.training.next_item import NextItemModule
+
+ITEMS, LENGTH = 20, 15
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "sasrec": lambda: SASRec(ITEMS, 16, 2, 2, LENGTH, 0.0),
+    "sasrec-pre-norm": lambda: SASRec(ITEMS, 16, 1, 2, LENGTH, 0.0, order="pre_norm", positions="from_end"),
+    "hstu": lambda: HSTU(ITEMS, 16, 2, 2, LENGTH, 0.0),
+    "hstu-release": lambda: HSTU(ITEMS, 16, 1, 2, LENGTH, 0.0, output="unit_length", normaliser="visible"),
+}
+BACKENDS = [
+    "aot_eager",
+    pytest.param(
+        "inductor",
+        marks=pytest.mark.skipif(shutil.which("g++") is None, reason="PyTorch compiles CPU kernels with g++"),
+    ),
+]
+
+
+def batch_of(sequences: int, longest: int, seed: int) -> NextItemBatch:
+    random = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, longest + 1, (sequences,), generator=random)
+    offsets = torch.zeros(sequences + 1, dtype=torch.int64)
+    offsets[1:] = lengths.cumsum(0)
+    events = int(offsets[-1])
+    items, targets = (torch.randint(ITEMS, (events,), generator=random) for _ in range(2))
+    timestamps = torch.randint(10**6, (events,), generator=random).sort().values
+    return NextItemBatch(Context(torch.arange(sequences), items, timestamps, offsets), torch.arange(events), targets)
+
+
+BATCHES = [batch_of(5, 10, 0), batch_of(12, LENGTH, 1), batch_of(4, 3, 2), batch_of(30, LENGTH, 3)]
+
+
+def loss_and_gradients(step: Callable[..., Tensor], module: NextItemModule, batch: NextItemBatch) -> list[Tensor]:
+    torch.manual_seed(0)
+    loss = step(batch, 0)
+    return [loss.detach(), *torch.autograd.grad(loss, list(module.model.parameters()))]
+
+
+def module_of(small_fit, model: str, loss: str) -> NextItemModule:
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    settings = LossConfig(loss, negatives=6, popularity_exponent=0.5)
+    return NextItemModule(MODELS[model](), small_fit.small_split(), settings, TrainerConfig())
+
+
+@pytest.mark.parametrize(
+    ("model", "loss", "backend"),
+    [
+        ("sasrec", "full_softmax", "aot_eager"),
+        ("sasrec-pre-norm", "sampled_softmax", "aot_eager"),
+        ("hstu", "full_softmax", "aot_eager"),
+        ("hstu-release", "sampled_softmax", "aot_eager"),
+        pytest.param("sasrec-pre-norm", "full_softmax", *BACKENDS[1].values, marks=BACKENDS[1].marks),
+    ],
+)
+def test_one_graph_serves_all_batches_and_changes_no_result(small_fit, model: str, loss: str, backend: str) -> None:
+    module = module_of(small_fit, model, loss)
+    compiled = torch.compile(module.training_step, fullgraph=True, dynamic=True, backend=backend)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for batch in BATCHES:
+            found = loss_and_gradients(compiled, module, batch)
+            expected = loss_and_gradients(module.training_step, module, batch)
+            for result, right in zip(found, expected, strict=True):
+                torch.testing.assert_close(result, right, rtol=1e-5, atol=1e-5)
