@@ -97,7 +97,9 @@ def test_fused_kernel_agrees_where_lengths_are_equal() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_one_rectangle_gives_what_groups_of_rectangles_give(inputs: tuple[Tensor, Tensor, Tensor], training: bool) -> None:
+def test_one_rectangle_gives_what_groups_of_rectangles_give(
+    inputs: tuple[Tensor, Tensor, Tensor], training: bool
+) -> None:
     offsets = offsets_of(LENGTHS)
     layout = PackedLayout.rectangle(offsets, sum(LENGTHS), 200)
     with torch.set_grad_enabled(training):

@@ -75,7 +75,7 @@ def test_another_batch_size_is_refused() -> None:
     model, trie = make_model("decoder-only", "cpu"), PrefixTrie.build(item_codes(), SIZES)
     with torch.no_grad():
         search = CapturedBeamSearch(model, model.encode(make_context(3, 0, "cpu")), trie, WIDTHS)
-        with pytest.raises(ConfigurationError, match="made for 3 requests .* called with 2 requests"):
+        with pytest.raises(ConfigurationError, match=r"made for 3 requests .* called with 2 requests"):
             search(model.encode(make_context(2, 0, "cpu")))
 
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from no_looking import NoLooking
 from torch import Tensor
 from torch.nn.functional import cross_entropy, logsigmoid
 
-from no_looking import NoLooking
 from recascade.nn import softmax_operators
 from recascade.nn.losses import binary_cross_entropy, full_softmax, sampled_softmax
 

@@ -29,7 +29,7 @@ def causal_attention(
       gradient;
     - on CUDA without dropout: packed events as they are, in half precision PyTorch's FlashAttention for sequences of
       various lengths, otherwise ``recascade.nn.flexible_attention``;
-    - else (neither of the two drops weights, nor do they differentiate on a CPU): rectangles, by PyTorch's fused kernels.
+    - else (neither of the two drops weights or differentiates on a CPU): rectangles, by PyTorch's fused kernels.
 
     Args:
         query: ``[T, H, D]``, H heads of width D for T packed events.
@@ -48,9 +48,7 @@ def causal_attention(
             return flexible_attention(query, key, value, layout)
         offsets = layout.offsets.int()
         # A window without places to the right is the causal mask.
-        attended = varlen_attn(
-            query, key, value, offsets, offsets, layout.width, layout.width, window_size=(-1, 0)
-        )
+        attended = varlen_attn(query, key, value, offsets, offsets, layout.width, layout.width, window_size=(-1, 0))
         return cast(Tensor, attended)
     if not layout.groups:
         return torch.zeros_like(value)

@@ -23,8 +23,9 @@ from recascade.nn.code_tree import CodeTree
 class CapturedBeamSearch(Generic[State]):
     """``beam_search`` for batches whose states have the shapes of the first one.
 
-    On CUDA the search is captured once and then replayed; elsewhere it runs as it is, from the same tensors. The model's
-    weights and the tree may not be replaced afterwards (weights may change in place); make another one for another tree.
+    On CUDA the search is captured once and then replayed; elsewhere it runs as it is, from the same tensors. Afterwards
+    the model's weights may change in place, but neither they nor the tree may be replaced: make another search for
+    another tree.
 
     Args:
         generator: what gives the probabilities, in evaluation mode.
@@ -56,8 +57,8 @@ class CapturedBeamSearch(Generic[State]):
         if shapes != expected:
             raise ConfigurationError(
                 f"A captured beam search was made for {self._state.batch_size} requests whose state has the shapes "
-                f"{expected}, but was called with {state.batch_size} requests and {shapes}. Keep the batch size and the "
-                "bound of the histories fixed, or make another search for these."
+                f"{expected}, but was called with {state.batch_size} requests and {shapes}. Keep the batch size and "
+                "the bound of the histories fixed, or make another search for these."
             )
         with torch.no_grad():
             for kept, new in zip(self._tensors, given, strict=True):

@@ -1,7 +1,7 @@
 """Causal attention over packed sequences through PyTorch's FlexAttention: one kernel, no padding.
 
-A block mask says which blocks of keys a block of queries must visit at all; inside a block the mask is evaluated cell by
-cell. Blocks of a packed batch follow from its offsets, so none of the T x T cells is looked at to find them.
+A block mask says which blocks of keys a block of queries must visit at all; inside a block the mask is evaluated cell
+by cell. Blocks of a packed batch follow from its offsets, so none of the T x T cells is looked at to find them.
 """
 
 from __future__ import annotations

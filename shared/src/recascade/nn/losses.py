@@ -11,6 +11,7 @@ from torch.nn.functional import pad, softplus
 
 from recascade.nn.softmax_operators import HIDDEN, shared_log_sum_exp, softmax_with_gradients
 
+
 def full_softmax(
     states: Tensor,
     item_vectors: Tensor,

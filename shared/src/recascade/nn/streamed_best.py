@@ -1,9 +1,9 @@
 """The k best inner products of each query on a CPU, from scores that never leave the cache.
 
-Scores of a tile of items are compared with the k-th best of the tiles before while they are still in the cache; the few
-that are greater are kept. So the work beside the matrix products is one pass for the maxima of blocks, and the memory is
-that of one tile. Tiles come in the order of the items, so a later score that only equals the k-th best never enters,
-which is the rule for ties.
+Scores of a tile of items are compared with the k-th best of the tiles before while they are still in the cache; the
+few that are greater are kept. So the work beside the matrix products is one pass for the maxima of blocks, and the
+memory is that of one tile. Tiles come in the order of the items, so a later score that only equals the k-th best never
+enters, which is the rule for ties.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from recascade.nn.block_selection import BLOCK, best_keys, blocks_of, decode_scores, hide, sort_keys
 
-# Queries and items of a tile. Our choice, measured with 1 MB of second-level cache.
-QUERIES = 256
-ITEMS = 2048
+# Queries and items of a tile. Our choice, measured: fewer leave too little work per call, more leave the cache.
+QUERIES = 512
+ITEMS = 4096
 
 
 def streamed_best(
@@ -67,23 +67,22 @@ class _Survivors:
         self.rows, self.k = rows, k
         self.keys = torch.empty(rows, 0, dtype=torch.int64)
         self.bar = torch.full((rows, 1), -torch.inf)
-        self.pending: list[tuple[Tensor, Tensor]] = []
+        self.pending: list[tuple[Tensor, Tensor, Tensor]] = []
         self.pending_count = 0
 
     def add(self, scores: Tensor, maxima: Tensor, first: int) -> None:
         """Look at a tile ``[B, I]`` whose first column is place ``first``."""
-        whole = maxima.shape[1] * BLOCK
         # Not "greater": a NaN stays, so that it is noticed.
-        rows, blocks = (~(maxima <= self.bar)).nonzero().unbind(1)
+        rows, blocks = (maxima <= self.bar).logical_not_().nonzero().unbind(1)
         if self.keys.shape[1] < self.k or len(rows) > self.rows * self.k:
             self._merge_pending()
             self._merge(best_keys(scores, maxima, first, self.k))
             return
         values = blocks_of(scores, maxima.shape[1])[rows, blocks]
-        self._keep(values, rows[:, None], first + BLOCK * blocks[:, None] + torch.arange(BLOCK))
+        self._keep(values, rows, first + BLOCK * blocks)
+        whole = maxima.shape[1] * BLOCK
         if whole < scores.shape[1]:
-            places = torch.arange(first + whole, first + scores.shape[1])
-            self._keep(scores[:, whole:], torch.arange(self.rows)[:, None], places)
+            self._keep(scores[:, whole:], torch.arange(self.rows), torch.tensor(first + whole).expand(self.rows))
         if self.pending_count >= self.rows * self.k:
             self._merge_pending()
 
@@ -92,23 +91,24 @@ class _Survivors:
         self._merge_pending()
         return self.keys
 
-    def _keep(self, values: Tensor, rows: Tensor, places: Tensor) -> None:
-        chosen = ~(values <= self.bar[rows[:, 0]])
-        rows, places = (tensor.expand_as(values)[chosen] for tensor in (rows, places))
-        self.pending.append((rows, sort_keys(values[chosen], places)))
-        self.pending_count += len(rows)
+    def _keep(self, values: Tensor, rows: Tensor, starts: Tensor) -> None:
+        """Of values ``[n, m]`` of these rows, at m places from ``starts`` on, those above the bar."""
+        cells = (values <= self.bar[rows]).logical_not_().flatten().nonzero()[:, 0]
+        owners = cells // values.shape[1]
+        places = starts[owners] + cells % values.shape[1]
+        self.pending.append((rows[owners], values.flatten()[cells], places))
+        self.pending_count += len(cells)
 
     def _merge_pending(self) -> None:
         if not self.pending_count:
             return
-        rows, keys = (torch.cat(parts) for parts in zip(*self.pending, strict=True))
+        rows, values, places = (torch.cat(parts) for parts in zip(*self.pending, strict=True))
         self.pending, self.pending_count = [], 0
-        order = torch.argsort(rows, stable=True)
-        rows, keys = rows[order], keys[order]
+        rows, order = torch.sort(rows, stable=True)
         counts = torch.bincount(rows, minlength=self.rows)
         column = torch.arange(len(rows)) - (counts.cumsum(0) - counts)[rows]
         table = torch.full((self.rows, int(counts.max())), torch.iinfo(torch.int64).min)
-        table[rows, column] = keys
+        table[rows, column] = sort_keys(values[order], places[order])
         self._merge(table)
 
     def _merge(self, keys: Tensor) -> None:

@@ -3,10 +3,8 @@
 Both functions break ties in score by the lower item index. Vocabularies are seeded permutations that do not depend on
 popularity, so the rule is deterministic and gives no item an advantage.
 
-How it is fast on a CPU (our choice): scores are written tile by tile while the tile fits the second-level cache, and
-the maximum of each block of 32 neighbouring items is taken while the tile is still there. An item of the k best can
-only stand in one of the k blocks with the highest maxima, and in one of the k parts of these with the highest maxima,
-so the selection sorts a few small sets instead of all scores.
+Short lists on a CPU come from ``recascade.nn.streamed_best``, all others from scores of a chunk of items and from the
+maxima of their blocks (``recascade.nn.block_selection``). Both are our choice.
 """
 
 from __future__ import annotations
@@ -18,11 +16,14 @@ from recascade.contracts.context import Context
 from recascade.contracts.retriever import TopK
 from recascade.errors import ConfigurationError, DataError
 from recascade.nn.block_selection import BLOCK, LOW_BITS, best_keys, block_maxima, blocks_of, decode_scores, hide
+from recascade.nn.streamed_best import ITEMS, QUERIES, streamed_best
 
 # Scores held at once on a CPU (6 MB), and the width of a tile: 128 rows of it fill a second-level cache of 1 MB.
 CPU_PANEL = 3 << 19
 CPU_TILE = 2048
 ACCELERATOR_ROWS = 2048
+# Longer lists leave most blocks of a tile among the survivors.
+SHORT_LIST = 128
 
 
 @torch.no_grad()
@@ -74,7 +75,7 @@ def top_k_inner_product(
         seen: the B requests whose own items are left out, or None.
         candidates: int64 ``[C]``, rank only these items; None ranks all.
         item_chunk: most items scored before their best are merged; memory is at least 64 rows × ``item_chunk`` × 4
-            bytes.
+            bytes, or 8 MB if that is less on a CPU.
 
     Returns:
         As ``top_k_scores``.
@@ -89,6 +90,14 @@ def top_k_inner_product(
     bias = None if bias is None else bias.to(torch.float32)
     # Chunk borders on block borders: a block belongs to one chunk.
     item_chunk = min(max(BLOCK, item_chunk // BLOCK * BLOCK), max(len(item_vectors), 1))
+    if device.type == "cpu" and k <= SHORT_LIST and len(item_vectors):
+        lists = []
+        width = min(item_chunk, ITEMS) if item_chunk >= BLOCK else BLOCK
+        for start in range(0, len(queries), QUERIES):
+            query = queries[start : start + QUERIES]
+            hidden = selection.seen_between(start, start + len(query), 0, len(item_vectors))
+            lists.append(streamed_best(query, item_vectors, bias, *hidden, k, width))
+        return selection.decode(_concatenate(lists, len(queries), device), k)
     if device.type == "cpu":
         rows_at_once, tile = max(64, CPU_PANEL // item_chunk), CPU_TILE
     else:
