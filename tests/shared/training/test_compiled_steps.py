@@ -1,4 +1,4 @@
-"""Training steps as ``torch.compile`` sees them: one graph, for batches of all sizes, with the results of plain code."""
+"""Training steps as ``torch.compile`` sees them: one graph for batches of all sizes, with the results of plain code."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ def blocks_of(scores: Tensor, blocks: int) -> Tensor:
 
 
 def block_maxima(scores: Tensor) -> Tensor:
+    """The greatest score of each whole block: ``[B, I]`` to ``[B, I // BLOCK]``."""
     blocks = scores.shape[1] // BLOCK
     return blocks_of(scores, blocks).amax(2)
 
@@ -80,6 +81,7 @@ def sort_keys(scores: Tensor, places: Tensor) -> Tensor:
 
 
 def decode_scores(keys: Tensor) -> Tensor:
+    """The float32 scores in sort keys."""
     ordered = (keys >> 32).to(torch.int32)
     bits = ordered ^ ((ordered >> 31) & 0x7FFFFFFF)
     return bits.view(torch.float32)

@@ -73,7 +73,7 @@ class CapturedBeamSearch(Generic[State]):
 
     def _capture(self) -> None:
         # PyTorch's rule: run on a side stream first, so that libraries have their workspaces before the capture.
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             self._search()

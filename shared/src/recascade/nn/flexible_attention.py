@@ -24,9 +24,9 @@ def flexible_attention(query: Tensor, key: Tensor, value: Tensor, layout: Packed
     The gradient needs an accelerator: PyTorch has none for FlexAttention on a CPU.
     """
     attend = flex_attention if torch.compiler.is_compiling() else _compiled
-    heads_first = (tensor.transpose(0, 1)[None] for tensor in (query, key, value))
-    attended = attend(*heads_first, block_mask=causal_block_mask(layout))
-    return cast(Tensor, attended)[0].transpose(0, 1)
+    query, key, value = (tensor.transpose(0, 1)[None] for tensor in (query, key, value))
+    attended = cast(Tensor, attend(query, key, value, block_mask=causal_block_mask(layout)))
+    return attended[0].transpose(0, 1)
 
 
 def causal_block_mask(layout: PackedLayout) -> BlockMask:

@@ -5,6 +5,8 @@ All take packed states, only those that have a target. Scores are inner products
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad, softplus
@@ -47,7 +49,7 @@ def full_softmax(
     device = states.device.type
     precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
     arguments = (states, item_vectors, targets, owners, bias, 1.0 / temperature, chunk, precision, differentiable)
-    return softmax_with_gradients(*arguments)[0]
+    return cast(Tensor, softmax_with_gradients(*arguments)[0])
 
 
 def sampled_softmax(

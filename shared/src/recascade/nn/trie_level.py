@@ -56,7 +56,8 @@ class TrieLevel:
 
     def to(self, device: torch.device | str) -> TrieLevel:
         """The same level on another device."""
-        return TrieLevel(self.size, *(tensor.to(device) for tensor in self.tensors), self.most, self.most_added)
+        keys, starts, added, alive = (tensor.to(device) for tensor in self.tensors)
+        return TrieLevel(self.size, keys, starts, added, alive, self.most, self.most_added)
 
     def key_of(self, nodes: Tensor) -> Tensor:
         """The keys of nodes, int64 of any shape."""
