@@ -6,8 +6,6 @@ by cell. Blocks of a packed batch follow from its offsets, so none of the T x T 
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
@@ -25,7 +23,7 @@ def flexible_attention(query: Tensor, key: Tensor, value: Tensor, layout: Packed
     """
     attend = flex_attention if torch.compiler.is_compiling() else _compiled
     query, key, value = (tensor.transpose(0, 1)[None] for tensor in (query, key, value))
-    attended = cast(Tensor, attend(query, key, value, block_mask=causal_block_mask(layout)))
+    attended = attend(query, key, value, block_mask=causal_block_mask(layout))
     return attended[0].transpose(0, 1)
 
 
