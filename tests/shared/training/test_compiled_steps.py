@@ -7,12 +7,15 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from no_looking import NoLooking
 from torch import Tensor, nn
 
 from recascade.contracts.context import Context
 from recascade.data.next_item import NextItemBatch
 from recascade.models.hstu import HSTU
 from recascade.models.sasrec import SASRec
+from recascade.nn import softmax_operators
+from recascade.nn.packed import PackedLayout
 from recascade.training.config import LossConfig, TrainerConfig
 from recascade.training.next_item import NextItemModule
 
@@ -65,3 +68,21 @@ def test_one_graph_serves_all_batches_and_changes_no_result(small_fit, model: st
             expected = loss_and_gradients(module.training_step, module, batch)
             for result, right in zip(found, expected, strict=True):
                 torch.testing.assert_close(result, right, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["full_softmax", "sampled_softmax"])
+@pytest.mark.parametrize("model", MODELS)
+def test_nothing_in_the_step_of_an_accelerator_looks_at_data(
+    small_fit, monkeypatch: pytest.MonkeyPatch, model: str, loss: str
+) -> None:
+    monkeypatch.setattr(PackedLayout, "bounded", PackedLayout.rectangle)
+    monkeypatch.setattr(softmax_operators, "_looking_is_free", lambda device: False)
+    module = module_of(small_fit, model, loss)
+    torch.manual_seed(0)
+    with NoLooking():
+        found = module.training_step(BATCHES[0], 0)
+        if model == "sasrec":
+            torch.autograd.backward(found)
+    monkeypatch.undo()
+    torch.manual_seed(0)
+    torch.testing.assert_close(found, module.training_step(BATCHES[0], 0), rtol=1e-5, atol=1e-5)
