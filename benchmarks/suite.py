@@ -1,6 +1,6 @@
 """What the machine can do, and which share of it recascade uses: one command, one table, one page.
 
-Run: python benchmarks/suite.py [--quick] [--output runs/scale] [--device cpu|cuda] [--threads 1]
+Run: python benchmarks/suite.py [--quick] [--output runs/scale] [--device cpu|cuda] [--threads 1] [--only PART …]
 
 First the rates of matrix products (float32 and bfloat16) and of memory are measured; every share is of those. Then:
 training steps of SASRec and HSTU, over sequence lengths and catalogue sizes and processes; full-ranking evaluation;
@@ -245,13 +245,15 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/scale"))
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
+    names = [part.__name__ for part in PARTS[1:]]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, help="these parts, after the rates")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     device = Device(arguments.device, arguments.quick)
     arguments.output.mkdir(parents=True, exist_ok=True)
     kind = f"{arguments.device}-{arguments.threads}{'-quick' if arguments.quick else ''}"
     cells = Cells(arguments.output / f"cells-{kind}.jsonl")
-    tables = [part(device, cells) for part in PARTS]
+    tables = [part(device, cells) for part in PARTS if part is measured_rates or part.__name__ in arguments.only]
     summary = f"PyTorch {torch.__version__}, {device.name}; seconds of {device.clock} time" + (
         ", small sizes" if arguments.quick else ""
     )
