@@ -8,6 +8,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from recascade.nn.attention import causal_attention
 from recascade.nn.packed import PackedLayout
 
+NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 LENGTHS = [3, 0, 170, 1, 16, 17, 2, 60, 2, 130]
 
 
@@ -93,3 +94,39 @@ def test_fused_kernel_agrees_where_lengths_are_equal() -> None:
     q, k, v = (tensor.view(6, 20, 2, 8).transpose(1, 2) for tensor in (query, key, value))
     expected = scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(120, 2, 8)
     torch.testing.assert_close(attended, expected)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_one_rectangle_gives_what_groups_of_rectangles_give(
+    inputs: tuple[Tensor, Tensor, Tensor], training: bool
+) -> None:
+    offsets = offsets_of(LENGTHS)
+    layout = PackedLayout.rectangle(offsets, sum(LENGTHS), 200)
+    with torch.set_grad_enabled(training):
+        attended = causal_attention(*inputs, layout)
+    torch.testing.assert_close(attended, by_sequence(*inputs, offsets))
+    if training:
+        outer = torch.randn_like(attended)
+        expected = torch.autograd.grad(by_sequence(*inputs, offsets), inputs, outer)
+        for gradient, wanted in zip(torch.autograd.grad(attended, inputs, outer), expected, strict=True):
+            torch.testing.assert_close(gradient, wanted)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_GPU)])
+@pytest.mark.parametrize("training", [True, False])
+def test_half_precision_stays_near_the_definition(device: str, training: bool) -> None:
+    torch.manual_seed(0)
+    offsets = offsets_of(LENGTHS)
+    exact = [torch.randn(sum(LENGTHS), 2, 16).bfloat16().float().requires_grad_() for _ in range(3)]
+    rounded = [tensor.detach().to(device, torch.bfloat16).requires_grad_() for tensor in exact]
+    layout = PackedLayout.bounded(offsets.to(device), sum(LENGTHS), 200)
+    with torch.set_grad_enabled(training):
+        attended = causal_attention(*rounded, layout)
+    expected = by_sequence(*exact, offsets)
+    torch.testing.assert_close(attended.cpu().float(), expected, rtol=2e-2, atol=2e-2)
+    if training:
+        outer = torch.randn_like(expected)
+        wanted = torch.autograd.grad(expected, exact, outer)
+        found = torch.autograd.grad(attended, rounded, outer.to(device, torch.bfloat16))
+        for gradient, right in zip(found, wanted, strict=True):
+            assert float((gradient.cpu().float() - right).norm() / right.norm()) < 2e-2

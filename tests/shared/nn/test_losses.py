@@ -4,9 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from no_looking import NoLooking
 from torch import Tensor
 from torch.nn.functional import cross_entropy, logsigmoid
 
+from recascade.nn import softmax_operators
 from recascade.nn.losses import binary_cross_entropy, full_softmax, sampled_softmax
 
 
@@ -190,3 +192,49 @@ def test_each_block_of_positions_sees_its_own_negatives(positions: int, blocks: 
     assert_same_gradients(loss, expected, (states, positives, negatives))
     loss = binary_cross_entropy(states, positives, negatives)
     assert_same_gradients(loss, binary_cross_entropy(states, positives, negatives[own]), (states, positives, negatives))
+
+
+@pytest.fixture
+def as_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps that never look at data, run on a CPU."""
+    monkeypatch.setattr(softmax_operators, "_looking_is_free", lambda device: False)
+
+
+@pytest.mark.usefixtures("as_on_an_accelerator")
+@pytest.mark.parametrize("owned", [False, True])
+@pytest.mark.parametrize("biased", [False, True])
+def test_full_softmax_is_the_same_without_looking_at_data(owned: bool, biased: bool) -> None:
+    torch.manual_seed(0)
+    states, vectors, bias = leaf(11, 4), leaf(30, 4), leaf(30)
+    owners = torch.tensor([0, 0, 0, 2, 3, 3, 3, 3, 9, 10, 10]) if owned else torch.arange(11)
+    targets = torch.randint(0, 30, (11,))
+    with NoLooking():
+        loss = full_softmax(
+            states, vectors, targets, owners=owners if owned else None, bias=bias if biased else None, chunk=3
+        )
+        torch.autograd.grad(loss, states, retain_graph=True)
+    expected = cross_entropy((states @ vectors.t() + (bias if biased else 0))[owners], targets)
+    assert_same_gradients(loss, expected, (states, vectors, bias) if biased else (states, vectors))
+
+
+@pytest.mark.usefixtures("as_on_an_accelerator")
+def test_sampled_softmax_is_the_same_without_looking_at_data() -> None:
+    torch.manual_seed(0)
+    leaves = states, positives, negatives = leaf(20, 4), leaf(20, 4), leaf(7, 4)
+    collisions = torch.rand(20, 7) < 0.3
+    with NoLooking():
+        loss = sampled_softmax(states, positives, negatives, collisions=collisions)
+    scores = torch.cat([(states * positives).sum(1, keepdim=True), states @ negatives.t()], dim=1)
+    scores = scores.masked_fill(torch.cat([torch.zeros(20, 1, dtype=torch.bool), collisions], dim=1), -torch.inf)
+    assert_same_gradients(loss, -scores.log_softmax(1)[:, 0].mean(), leaves)
+
+
+@pytest.mark.parametrize("differentiable", [False, True])
+@pytest.mark.parametrize("biased", [False, True])
+def test_operators_keep_pytorchs_rules(differentiable: bool, biased: bool) -> None:
+    states, vectors, bias = leaf(6, 4), leaf(9, 4), leaf(9) if biased else None
+    arguments = (states, vectors, torch.arange(6), None, bias, 0.5, None, torch.float64, differentiable)
+    checks = ("test_schema", "test_faketensor", "test_autograd_registration")
+    torch.library.opcheck(softmax_operators.softmax_with_gradients, arguments, test_utils=checks)
+    shared = (states, vectors, None, torch.zeros(6, 9, dtype=torch.bool))
+    torch.library.opcheck(softmax_operators.shared_log_sum_exp, shared, test_utils=checks)

@@ -61,3 +61,18 @@ def test_gradients_of_padding_are_those_of_indexing() -> None:
     weights = torch.randn(9, 2, dtype=torch.float64)
     (layout.unpad(layout.pad(events).square()) * weights).sum().backward()
     torch.testing.assert_close(events.grad, 2 * events.detach() * weights)
+
+
+@given(lengths=st.lists(st.integers(0, 9), min_size=1, max_size=12).filter(any), spare=st.integers(0, 3))
+def test_a_rectangle_holds_the_same_events_without_looking_at_lengths(lengths: list[int], spare: int) -> None:
+    offsets = torch.tensor([0, *lengths]).cumsum(0)
+    events, width = sum(lengths), max(lengths) + spare
+    layout, grouped = PackedLayout.rectangle(offsets, events, width), PackedLayout.of(offsets)
+    assert torch.equal(layout.rows, grouped.rows)
+    assert torch.equal(layout.positions, grouped.positions)
+    values = torch.arange(events)
+    padded = layout.pad(values)
+    (rectangle,) = layout.rectangles(padded)
+    assert rectangle.shape == (len(lengths), width)
+    assert torch.equal(rectangle[layout.rows, layout.positions], values)
+    assert torch.equal(layout.unpad(padded), values)

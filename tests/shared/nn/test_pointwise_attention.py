@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import silu
@@ -27,25 +28,28 @@ def definition(
     return torch.cat(outputs)
 
 
-def test_equals_the_definition_with_all_gradients() -> None:
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, position_bias: Tensor, time_bias: Tensor, timestamps: Tensor
+) -> Tensor:
+    layout = PackedLayout.bounded(OFFSETS, EVENTS, 75)
+    buckets = time_buckets(timestamps, layout, BUCKETS)
+    return pointwise_attention(
+        query, key, value, layout, position_bias=position_bias, time_bias=time_bias, buckets=buckets
+    )
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_equals_the_definition_with_all_gradients(compiled: bool) -> None:
     torch.manual_seed(0)
     query, key, value = (torch.randn(EVENTS, 2, 4, dtype=torch.float64, requires_grad=True) for _ in range(3))
     position_bias = torch.randn(80, dtype=torch.float64, requires_grad=True)
     time_bias = torch.randn(BUCKETS, dtype=torch.float64, requires_grad=True)
     timestamps = torch.randint(0, 10_000, (EVENTS,)).sort().values
-    layout = PackedLayout.of(OFFSETS)
-    attended = pointwise_attention(
-        query,
-        key,
-        value,
-        layout,
-        position_bias=position_bias,
-        time_bias=time_bias,
-        buckets=time_buckets(timestamps, layout, BUCKETS),
-    )
-    expected = definition(query, key, value, position_bias, time_bias, timestamps)
-    torch.testing.assert_close(attended, expected)
     leaves = (query, key, value, position_bias, time_bias)
+    run = torch.compile(attend, backend="eager", fullgraph=True) if compiled else attend
+    attended = run(*leaves, timestamps)
+    expected = definition(*leaves, timestamps)
+    torch.testing.assert_close(attended, expected)
     outer = torch.randn_like(expected)
     for gradient, wanted in zip(
         torch.autograd.grad(attended, leaves, outer), torch.autograd.grad(expected, leaves, outer), strict=True

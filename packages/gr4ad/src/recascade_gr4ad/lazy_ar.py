@@ -160,7 +160,7 @@ class LazyAR(nn.Module):
         """
         sets = self.context_processor(context)
         contexts = [sets[chosen] for chosen in self.set_of_layer]
-        trunk = self.steps.expand(context.batch_size, 1, -1, -1)
+        trunk = self.steps.repeat(context.batch_size, 1, 1, 1)
         for block, shared in zip(self.blocks[: self.trunk_layers], contexts, strict=False):
             trunk = block(trunk, shared)
         work = self.trunk_layers * len(self.steps)
@@ -198,10 +198,13 @@ class LazyAR(nn.Module):
             context: sequences, as in a ``NextItemBatch``.
             positions: int64 ``[B]``, each sequence's last event.
             codes: int64 ``[N, T]``, the targets' ids.
-            owners: int64 ``[N]`` or None, see ``NextItemBatch``.
+            owners: int64 ``[N]``, see ``NextItemBatch``; None for one target of each sequence, N = B.
         """
-        grid = TargetGrid.of(context, positions, owners)
         state = self.encode(context)
+        if owners is None:
+            next_token = self._next_token_states(state, codes[:, None], len(self.steps))[:, 0]
+            return TargetStates(next_token, self.multi_token_states(state))
+        grid = TargetGrid.of(context, positions, owners)
         states = self._next_token_states(state, codes[grid.targets], len(self.steps))
         requests = grid.cells // grid.targets.shape[1]
         return TargetStates(

@@ -144,7 +144,7 @@ class CodeGenerator(nn.Module, ABC):
     def _begin(self, tokens: Tensor, layout: PackedLayout, visible: Tensor) -> Tensor:
         """``[B, n, d]``: what stands before the first code of ids that see so many tokens (int64 ``[B, n]``)."""
         if not self.one_pass:
-            return self.begin.expand(*visible.shape, -1)
+            return self.begin.repeat(*visible.shape, 1)
         last = layout.offsets[:-1, None] + visible
         back = torch.arange(1, self.history.per_event + 1, device=last.device)
         # A request without events has its start token only.

@@ -70,7 +70,7 @@ class HistoryTokens(nn.Module):
         Raises:
             DataError: a history is longer than ``max_length``.
         """
-        events = PackedLayout.of(context.offsets)
+        events = PackedLayout.bounded(context.offsets, context.items.shape[0], self.max_length)
         check_lengths(events.longest, self.max_length)
         places = events.positions
         if self.from_end:
@@ -84,7 +84,8 @@ class HistoryTokens(nn.Module):
         tokens = vectors.new_empty(len(before) + len(vectors), vectors.shape[1])
         tokens = tokens.index_copy(0, torch.arange(len(vectors), device=places.device) + rows + 1, vectors)
         tokens = tokens.index_copy(0, context.offsets[:-1] * self.per_event + before, self._start_vectors(context))
-        return tokens, PackedLayout.of(context.offsets * self.per_event + torch.arange(len(before) + 1).to(before))
+        offsets = context.offsets * self.per_event + torch.arange(len(before) + 1, device=before.device)
+        return tokens, PackedLayout.bounded(offsets, tokens.shape[0], 1 + self.max_length * self.per_event)
 
     def tokens_until(self, events: Tensor) -> Tensor:
         """How many tokens a history of so many events has, with the start token."""

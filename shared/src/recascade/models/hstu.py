@@ -86,9 +86,10 @@ class HSTU(nn.Module):
         """``[T, d]`` float32; row t depends on events up to t of its own sequence.
 
         Raises:
-            DataError: a sequence is longer than ``max_length``.
+            DataError: a sequence is longer than ``max_length``. An accelerator, and compiled code, do not look at
+                lengths; there it is an index out of range.
         """
-        layout = PackedLayout.of(context.offsets)
+        layout = PackedLayout.bounded(context.offsets, context.items.shape[0], self.max_length)
         check_lengths(layout.longest, self.max_length)
         buckets = time_buckets(context.timestamps, layout, self.time_buckets) if self.time_buckets else None
         events = self.item_embedding.index_select(0, context.items)

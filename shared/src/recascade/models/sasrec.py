@@ -72,9 +72,10 @@ class SASRec(nn.Module):
         """``[T, d]`` float32; row t depends on events up to t of its own sequence.
 
         Raises:
-            DataError: a sequence is longer than ``max_length``.
+            DataError: a sequence is longer than ``max_length``. An accelerator, and compiled code, do not look at
+                lengths; there it is an index out of range.
         """
-        layout = PackedLayout.of(context.offsets)
+        layout = PackedLayout.bounded(context.offsets, context.items.shape[0], self.max_length)
         events = self._inputs(context, layout)
         for block in self.blocks:
             events = block(events, layout)

@@ -38,7 +38,8 @@ def beam_search(generator: Generator[State], state: State, tree: CodeTree, width
     before the softmax would rank differently), so that scores stay log-probabilities of whole ids. Then each beam keeps
     its own best continuations, and the best of all beams' go on (GR4AD, arXiv 2602.22732, "TopK Pre-Cut"; exact). Ties
     go to the better beam, then to the lower code. Where there are fewer continuations than beams, places stay empty: no
-    id outside the tree is ever returned.
+    id outside the tree is ever returned. All shapes follow from those of the arguments, and nothing in the search waits
+    for the device (``recascade.nn.captured_beam_search``).
 
     Args:
         generator: what gives the probabilities.

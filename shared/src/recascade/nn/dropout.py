@@ -2,7 +2,8 @@
 
 PyTorch draws a CPU dropout mask with one Bernoulli sample per element, which costs as much as a matrix product with 300
 multiplications per element. Here four elements share one 64-bit draw of the same generator, so that a rate is kept to
-within 2^-17; the scale follows the rounded rate, so the expectation is exact. Other devices use PyTorch's own kernel.
+within 2^-17; the scale follows the rounded rate, so the expectation is exact. Other devices, and
+compiled code, use PyTorch's own kernel.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def dropout(values: Tensor, rate: float) -> Tensor:
     """Each element 0 with probability ``rate``, else divided by ``1 - rate``."""
     if rate == 0.0:
         return values
-    if values.device.type != "cpu":
+    if not _shares_draws(values):
         return functional.dropout(values, rate)
     return values * dropout_noise(values, rate)
 
@@ -29,16 +30,21 @@ def dropout_add(values: Tensor, residual: Tensor, rate: float) -> Tensor:
     """``residual + dropout(values, rate)`` in one pass; all tensors of one shape."""
     if rate == 0.0:
         return residual + values
-    if values.device.type != "cpu":
+    if not _shares_draws(values):
         return residual + functional.dropout(values, rate)
     return torch.addcmul(residual, values, dropout_noise(values, rate))
 
 
 def relu_dropout(values: Tensor, rate: float) -> Tensor:
     """``dropout(relu(values), rate)``, saving only the result for the gradient."""
-    if rate == 0.0 or values.device.type != "cpu":
+    if rate == 0.0 or not _shares_draws(values):
         return dropout(torch.relu(values), rate)
     return cast(Tensor, _ReluDropout.apply(values, rate))  # type: ignore[no-untyped-call]
+
+
+def _shares_draws(values: Tensor) -> bool:
+    """Compiled code has a generator of its own, which is not slow."""
+    return values.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def dropout_noise(like: Tensor, rate: float) -> Tensor:

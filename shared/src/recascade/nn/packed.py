@@ -33,14 +33,14 @@ class PackedLayout:
     """Index arithmetic of B packed sequences with T events, computed once per batch.
 
     The padded layout has S slots: sequences ordered by falling length, cut into rectangles (``groups``), every sequence
-    padded on the right to its group's width. Empty sequences have no slots.
+    padded on the right to its group's width. Empty sequences have no slots (but see ``rectangle``).
 
     Attributes:
         offsets: int64 ``[B + 1]``; sequence b owns events ``offsets[b]`` to ``offsets[b + 1]``.
         lengths: int64 ``[B]``.
         rows: int64 ``[T]``, the sequence of each event.
         positions: int64 ``[T]``, 0 for the oldest event of each sequence.
-        longest: the greatest length, 0 for a batch without events.
+        longest: the greatest length, 0 for a batch without events (or its bound, see ``rectangle``).
         groups: the rectangles, widest first.
         order: int64 ``[B]``, sequences by falling length, as the padded layout holds them.
         slots: int64 ``[S]``, the event in each slot; a pad repeats the last event of its sequence.
@@ -84,6 +84,39 @@ class PackedLayout:
         places = start_of.index_select(0, rows) + positions
         longest = lengths_list[0] if lengths_list else 0
         return cls(offsets, lengths, rows, positions, longest, groups, order, slots, places)
+
+    @classmethod
+    def bounded(cls, offsets: Tensor, events: int, width: int) -> PackedLayout:
+        """The layout of sequences of at most ``width`` events that suits where it is used.
+
+        On a CPU, where looking at lengths costs nothing, this is ``of``. On an accelerator, which would make the host
+        wait, and while ``torch.compile`` traces, which would compile anew for every length, it is ``rectangle``.
+
+        Args:
+            offsets: int64 ``[B + 1]``, ascending from 0.
+            events: T, at least 1.
+            width: no sequence is longer; on an accelerator nothing checks that.
+        """
+        if offsets.device.type == "cpu" and not torch.compiler.is_compiling():
+            return cls.of(offsets)
+        return cls.rectangle(offsets, events, width)
+
+    @classmethod
+    def rectangle(cls, offsets: Tensor, events: int, width: int) -> PackedLayout:
+        """One rectangle for all B sequences, empty ones included, in their own order; see ``bounded`` for arguments.
+
+        Every shape follows from the shapes of the arguments and from ``width``, which ``longest`` repeats.
+        """
+        sequences, device = len(offsets) - 1, offsets.device
+        lengths = offsets.diff()
+        order = torch.arange(sequences, device=device)
+        rows = torch.repeat_interleave(order, lengths, output_size=events)
+        positions = torch.arange(events, device=device) - offsets.index_select(0, rows)
+        column = torch.minimum(torch.arange(width, device=device), (lengths - 1).clamp(min=0)[:, None])
+        # An empty sequence at the end starts behind the last event.
+        slots = (offsets[:-1, None] + column).clamp(max=events - 1).flatten()
+        groups = (LengthGroup(0, sequences, width),)
+        return cls(offsets, lengths, rows, positions, width, groups, order, slots, rows * width + positions)
 
     @property
     def width(self) -> int:

@@ -1,6 +1,8 @@
 """HSTU's attention: SiLU of each score instead of a softmax, with biases by distance in positions and in time.
 
 Zhai et al., ICML 2024, arXiv 2402.17152, equation 2. Forward and gradient go tile by tile, with no ``[B, L, L]`` bias.
+FlexAttention cannot take their place, because it always divides by the sum of the exponentials of the scores. While
+``torch.compile`` traces, the equation stands there in whole rectangles, for the compiler to fuse.
 """
 
 from __future__ import annotations
@@ -30,15 +32,20 @@ def time_buckets(timestamps: Tensor, layout: PackedLayout, count: int) -> list[T
         count: number of buckets.
 
     Returns:
-        For each tile of one head, int32 ``[n * queries * keys]``.
+        For each tile of one head (or, while ``torch.compile`` traces, for each rectangle), int32
+        ``[n * queries * keys]``.
     """
     rectangles = [times[:, :, None] for times in layout.rectangles(timestamps.index_select(0, layout.slots))]
-    buckets = []
-    for tile in tiles(layout, 1, timestamps.device):
-        seconds = tile.queries(rectangles)[:, :, None] - tile.keys(rectangles)[:, None, :]
-        logarithms = seconds.float().clamp_(min=1.0).log_().mul_(1.0 / _LOG_BUCKET)
-        buckets.append(logarithms.clamp_(max=count - 1).to(torch.int32).flatten())
-    return buckets
+    if torch.compiler.is_compiling():
+        return [_buckets(times[:, :, 0], times[:, :, 0], count) for times in rectangles]
+    tiled = tiles(layout, 1, timestamps.device)
+    return [_buckets(tile.queries(rectangles), tile.keys(rectangles), count) for tile in tiled]
+
+
+def _buckets(queries: Tensor, keys: Tensor, count: int) -> Tensor:
+    seconds = queries[:, :, None] - keys[:, None, :]
+    logarithms = seconds.float().clamp_(min=1.0).log_().mul_(1.0 / _LOG_BUCKET)
+    return logarithms.clamp_(max=count - 1).to(torch.int32).flatten()
 
 
 def pointwise_attention(
@@ -65,9 +72,34 @@ def pointwise_attention(
     Returns:
         ``[T, H, E]``.
     """
+    if torch.compiler.is_compiling():
+        return _in_rectangles(query, key, value, layout, position_bias, time_bias, buckets)
     differentiable = torch.is_grad_enabled()
     arguments = (query, key, value, position_bias, time_bias, layout, buckets, differentiable)
     return cast(Tensor, _PointwiseAttention.apply(*arguments))  # type: ignore[no-untyped-call]
+
+
+def _in_rectangles(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    layout: PackedLayout,
+    position_bias: Tensor | None,
+    time_bias: Tensor | None,
+    buckets: list[Tensor] | None,
+) -> Tensor:
+    padded = (layout.rectangles(layout.pad(tensor)) for tensor in (query, key, value))
+    outputs = []
+    for number, rectangle in enumerate(zip(*padded, strict=True)):
+        queries, keys, values = (tensor.transpose(1, 2) for tensor in rectangle)
+        scores = torch.matmul(queries, keys.transpose(2, 3))
+        width = scores.shape[2]
+        if position_bias is not None:
+            scores = scores + position_bias[_distances(width, position_bias)]
+        if time_bias is not None and buckets is not None:
+            scores = scores + time_bias.index_select(0, buckets[number]).view(-1, 1, width, width)
+        outputs.append(torch.matmul(silu(scores).tril(), values).transpose(1, 2).flatten(0, 1))
+    return layout.unpad(outputs[0] if len(outputs) == 1 else torch.cat(outputs))
 
 
 class _PointwiseAttention(torch.autograd.Function):
@@ -129,7 +161,12 @@ class _PointwiseAttention(torch.autograd.Function):
                 by_distance[tile.first : tile.last, : tile.last] += errors.sum(0)
             if time_gradient is not None:
                 places = buckets[number // heads]
-                time_gradient += torch.bincount(places, errors.flatten(), len(time_gradient)).to(time_gradient.dtype)
+                if places.is_cpu:
+                    summed = torch.bincount(places, errors.flatten(), len(time_gradient))
+                    time_gradient += summed.to(time_gradient.dtype)
+                else:
+                    # An accelerator's bincount makes the host wait for the greatest place.
+                    time_gradient.index_add_(0, places, errors.flatten().to(time_gradient.dtype))
         position_gradient = None
         if by_distance is not None:
             distances = _distances(layout.width, position_bias).flatten()

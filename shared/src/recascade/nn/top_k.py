@@ -3,10 +3,8 @@
 Both functions break ties in score by the lower item index. Vocabularies are seeded permutations that do not depend on
 popularity, so the rule is deterministic and gives no item an advantage.
 
-How it is fast on a CPU (our choice): scores are written tile by tile while the tile fits the second-level cache, and
-the maximum of each block of 32 neighbouring items is taken while the tile is still there. An item of the k best can
-only stand in one of the k blocks with the highest maxima, and in one of the k parts of these with the highest maxima,
-so the selection sorts a few small sets instead of all scores.
+Short lists of many requests from a large catalogue come, on a CPU, from ``recascade.nn.streamed_best``; all others from
+scores of a chunk of items and from the maxima of their blocks (``recascade.nn.block_selection``). Both are our choice.
 """
 
 from __future__ import annotations
@@ -17,15 +15,18 @@ from torch import Tensor
 from recascade.contracts.context import Context
 from recascade.contracts.retriever import TopK
 from recascade.errors import ConfigurationError, DataError
+from recascade.nn.block_selection import BLOCK, LOW_BITS, best_keys, block_maxima, blocks_of, decode_scores, hide
+from recascade.nn.streamed_best import ITEMS, QUERIES, streamed_best
 
-BLOCK = 32
-# Blocks are narrowed down once more to parts of this many items.
-PART = 4
 # Scores held at once on a CPU (6 MB), and the width of a tile: 128 rows of it fill a second-level cache of 1 MB.
 CPU_PANEL = 3 << 19
 CPU_TILE = 2048
 ACCELERATOR_ROWS = 2048
-_LOW_BITS = 0xFFFFFFFF
+# On a CPU scores are streamed where that pays: longer lists leave most blocks among the survivors, fewer requests leave
+# too little work per tile, and a smaller catalogue fits the cache whole. Our choice, measured.
+STREAMED_LIST = 128
+STREAMED_REQUESTS = 128
+STREAMED_ITEMS = 16 * ITEMS
 
 
 @torch.no_grad()
@@ -52,7 +53,7 @@ def top_k_scores(scores: Tensor, k: int, *, seen: Context | None = None, candida
         part = part.to(torch.float32, copy=seen is not None)
         rows, columns = selection.seen_between(start, start + len(part), 0, part.shape[1])
         part[rows, columns] = -torch.inf
-        lists.append(_best_keys(part, _block_maxima(part), 0, k))
+        lists.append(best_keys(part, block_maxima(part), 0, k))
     return selection.decode(_concatenate(lists, len(scores), scores.device), k)
 
 
@@ -77,7 +78,7 @@ def top_k_inner_product(
         seen: the B requests whose own items are left out, or None.
         candidates: int64 ``[C]``, rank only these items; None ranks all.
         item_chunk: most items scored before their best are merged; memory is at least 64 rows × ``item_chunk`` × 4
-            bytes.
+            bytes, or 8 MB if that is less on a CPU.
 
     Returns:
         As ``top_k_scores``.
@@ -92,6 +93,14 @@ def top_k_inner_product(
     bias = None if bias is None else bias.to(torch.float32)
     # Chunk borders on block borders: a block belongs to one chunk.
     item_chunk = min(max(BLOCK, item_chunk // BLOCK * BLOCK), max(len(item_vectors), 1))
+    many = len(queries) >= STREAMED_REQUESTS and len(item_vectors) >= STREAMED_ITEMS
+    if device.type == "cpu" and k <= STREAMED_LIST and many:
+        lists = []
+        for start in range(0, len(queries), QUERIES):
+            query = queries[start : start + QUERIES]
+            hidden = selection.seen_between(start, start + len(query), 0, len(item_vectors))
+            lists.append(streamed_best(query, item_vectors, bias, *hidden, k))
+        return selection.decode(_concatenate(lists, len(queries), device), k)
     if device.type == "cpu":
         rows_at_once, tile = max(64, CPU_PANEL // item_chunk), CPU_TILE
     else:
@@ -106,8 +115,8 @@ def top_k_inner_product(
             scores = panel[: len(query), : len(items)]
             maxima = _score(query, items, None if bias is None else bias[first : first + item_chunk], scores, tile)
             rows, columns = selection.seen_between(start, start + len(query), first, first + len(items))
-            _hide(scores, maxima, rows, columns)
-            keys = _best_keys(scores, maxima, first, k)
+            hide(scores, maxima, rows, columns)
+            keys = best_keys(scores, maxima, first, k)
             if best is not None:
                 keys = torch.cat([best, keys], dim=1)
                 keys = keys.topk(min(k, keys.shape[1]), dim=1).values
@@ -154,8 +163,8 @@ class _Selection:
 
     def decode(self, keys: Tensor, k: int) -> TopK:
         """Keys, best first, to items and scores, filled up to k places."""
-        scores = _decode_scores(keys)
-        items = _LOW_BITS - (keys & _LOW_BITS)
+        scores = decode_scores(keys)
+        items = LOW_BITS - (keys & LOW_BITS)
         if self.candidates is not None and items.numel():
             items = self.candidates[items]
         items = items.masked_fill(scores == -torch.inf, -1)
@@ -182,79 +191,9 @@ def _score(queries: Tensor, items: Tensor, bias: Tensor | None, scores: Tensor, 
             window += bias[start:stop]
         whole = (stop - start) // BLOCK
         if whole:
-            blocks = _blocks(window, whole)
+            blocks = blocks_of(window, whole)
             torch.amax(blocks, dim=2, out=maxima[:, start // BLOCK : start // BLOCK + whole])
     return maxima
-
-
-def _blocks(scores: Tensor, blocks: int) -> Tensor:
-    """The first ``blocks`` blocks of each row as a view ``[B, blocks, BLOCK]``."""
-    return scores[:, : blocks * BLOCK].view(len(scores), blocks, BLOCK)
-
-
-def _block_maxima(scores: Tensor) -> Tensor:
-    blocks = scores.shape[1] // BLOCK
-    return _blocks(scores, blocks).amax(2)
-
-
-def _hide(scores: Tensor, maxima: Tensor, rows: Tensor, columns: Tensor) -> None:
-    """Set the scores of the given cells to -inf and mend the maxima of their blocks."""
-    if not len(rows):
-        return
-    scores[rows, columns] = -torch.inf
-    blocks = columns // BLOCK
-    whole = blocks < maxima.shape[1]
-    rows, blocks = rows[whole], blocks[whole]
-    view = _blocks(scores, maxima.shape[1])
-    maxima[rows, blocks] = view[rows, blocks].amax(1)
-
-
-def _best_keys(scores: Tensor, maxima: Tensor, first: int, k: int) -> Tensor:
-    """int64 ``[B, ≤ k]``, descending: the sort keys of the k best places, which are numbered from ``first``."""
-    width = scores.shape[1]
-    blocks = maxima.shape[1]
-    if blocks <= 2 * k:
-        keys = _keys(scores, torch.arange(first, first + width, device=scores.device))
-        return keys.topk(min(k, width), dim=1).values
-    starts = _best_blocks(maxima, torch.arange(0, blocks * BLOCK, BLOCK, device=scores.device), k)
-    inside = _blocks(scores, blocks).gather(1, (starts // BLOCK)[:, :, None].expand(-1, -1, BLOCK))
-    part_maxima = inside.view(len(scores), -1, PART).amax(2)
-    part_starts = (starts[:, :, None] + torch.arange(0, BLOCK, PART, device=scores.device)).flatten(1)
-    starts = _best_blocks(part_maxima, part_starts, k)
-    places = (starts[:, :, None] + torch.arange(PART, device=scores.device)).flatten(1)
-    keys = _keys(scores.gather(1, places), places + first)
-    tail = width - blocks * BLOCK
-    if tail:
-        tail_places = torch.arange(first + width - tail, first + width, device=scores.device)
-        keys = torch.cat([keys, _keys(scores[:, -tail:], tail_places)], dim=1)
-    return keys.topk(k, dim=1).values
-
-
-def _best_blocks(maxima: Tensor, starts: Tensor, k: int) -> Tensor:
-    """int64 ``[B, k]``: where the k blocks with the highest maxima ``[B, n]`` start, in no order.
-
-    With equal maxima the earlier block wins, and all its items come before those of the later one: the rule for ties
-    holds.
-    """
-    keys = _keys(maxima, starts).topk(k, dim=1, sorted=False).values
-    return _LOW_BITS - (keys & _LOW_BITS)
-
-
-def _keys(scores: Tensor, places: Tensor) -> Tensor:
-    """int64 keys whose descending order is: higher score first, then lower place.
-
-    The upper half holds the float's bits, turned so that integers sort as the floats do; the lower half the place,
-    counted down. Adding zero makes -0.0 and 0.0 equal. A NaN sorts first, so that it is noticed.
-    """
-    bits = (scores + 0.0).view(torch.int32)
-    ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
-    return (ordered.to(torch.int64) << 32) + (_LOW_BITS - places)
-
-
-def _decode_scores(keys: Tensor) -> Tensor:
-    ordered = (keys >> 32).to(torch.int32)
-    bits = ordered ^ ((ordered >> 31) & 0x7FFFFFFF)
-    return bits.view(torch.float32)
 
 
 def _concatenate(lists: list[Tensor], rows: int, device: torch.device) -> Tensor:

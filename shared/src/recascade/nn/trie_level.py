@@ -24,6 +24,9 @@ class TrieLevel:
             that were added themselves have only added children.
         added: int64 ``[e]``, ascending; none of them is in ``keys``.
         alive: int32 ``[n + e]``, items below each node; a node with none is as good as absent.
+        most: the most children of one parent among the n nodes. Shapes of a search follow from it and not from the
+            beams' own nodes, so that no host waits for a device and the search can be captured.
+        most_added: likewise, among the e nodes.
     """
 
     size: int
@@ -31,6 +34,8 @@ class TrieLevel:
     starts: Tensor
     added: Tensor
     alive: Tensor
+    most: int
+    most_added: int
 
     @classmethod
     def of(cls, parents: Tensor, codes: Tensor, above: int, size: int) -> tuple[TrieLevel, Tensor]:
@@ -39,7 +44,7 @@ class TrieLevel:
         keys, nodes, counts = torch.unique(parents * size + codes, return_inverse=True, return_counts=True)
         borders = torch.arange(above + 1, device=keys.device) * size
         starts = torch.searchsorted(keys, borders, out_int32=True)
-        return cls(size, keys, starts, keys[:0], counts.int()), nodes
+        return cls(size, keys, starts, keys[:0], counts.int(), int(starts.diff().max()), 0), nodes
 
     def __len__(self) -> int:
         return len(self.alive)
@@ -51,7 +56,8 @@ class TrieLevel:
 
     def to(self, device: torch.device | str) -> TrieLevel:
         """The same level on another device."""
-        return TrieLevel(self.size, *(tensor.to(device) for tensor in self.tensors))
+        keys, starts, added, alive = (tensor.to(device) for tensor in self.tensors)
+        return TrieLevel(self.size, keys, starts, added, alive, self.most, self.most_added)
 
     def key_of(self, nodes: Tensor) -> Tensor:
         """The keys of nodes, int64 of any shape."""
@@ -75,7 +81,7 @@ class TrieLevel:
         nodes = self._main_children(parents)
         if len(self.added):
             first, last = (torch.searchsorted(self.added, (parents + after) * self.size) for after in (0, 1))
-            more = _ranges(first, last)
+            more = _ranges(first, last, self.most_added)
             nodes = torch.cat([nodes, torch.where(more < 0, -1, more + len(self.keys))], dim=-1)
         keys = self.key_of(nodes)
         missing = (nodes < 0) | (self.alive[nodes] == 0)
@@ -89,7 +95,7 @@ class TrieLevel:
     def _main_children(self, parents: Tensor) -> Tensor:
         main = parents.clamp(max=len(self.starts) - 2)
         first, last = self.starts[main].long(), self.starts[main + 1].long()
-        return _ranges(first, torch.where(parents == main, last, first))
+        return _ranges(first, torch.where(parents == main, last, first), self.most)
 
     def counted(self, nodes: Tensor, change: int) -> TrieLevel:
         """The level with ``change`` added to the items below each of these nodes (int64 ``[m]``, repeats count)."""
@@ -108,11 +114,12 @@ class TrieLevel:
         added = torch.unique(keys[~known])
         nodes = torch.where(known, places, len(self.keys) + torch.searchsorted(added, keys))
         counts = torch.nn.functional.pad(self.alive[: len(self.keys)], (0, len(added)))
-        return replace(self, added=added, alive=counts), nodes
+        siblings = torch.unique_consecutive(added // self.size, return_counts=True)[1]
+        most_added = int(siblings.max()) if len(siblings) else 0
+        return replace(self, added=added, alive=counts, most_added=most_added), nodes
 
 
-def _ranges(first: Tensor, last: Tensor) -> Tensor:
-    """``first``, ``first + 1``, … before ``last`` as the last dimension, -1 behind."""
-    longest = int((last - first).max()) if first.numel() else 0
-    places = first[..., None] + torch.arange(longest, device=first.device)
+def _ranges(first: Tensor, last: Tensor, most: int) -> Tensor:
+    """``first``, ``first + 1``, … before ``last``, at most ``most``, as the last dimension, -1 behind."""
+    places = first[..., None] + torch.arange(most, device=first.device)
     return torch.where(places < last[..., None], places, -1)

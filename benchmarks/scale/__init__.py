@@ -1,0 +1,1 @@
+"""The parts of ``benchmarks/suite.py``: what is measured, one file each."""
