@@ -60,7 +60,8 @@ def encode(split: Split, seed: int = 0) -> EncodedSplit:
 def _encode(split: Split, seed: int, folder: Path | None) -> EncodedSplit:
     """Encode; the arrays as long as the log are files in ``folder`` from the start, if there is one."""
     training = split.part("train")
-    items = Vocabulary.seeded(_item_ids(split), seed, kind="item")
+    trained = distinct_values(training, "item_id")
+    items = Vocabulary.seeded(_item_ids(split, trained), seed, kind="item")
     # Rows of train.parquet are sorted by user_id, so the lengths say which rows are whose.
     lengths = count_values(training, "user_id")
     held_out = [distinct_values(split.part(part), "user_id") for part in ("validation", "test")]
@@ -91,7 +92,7 @@ def _encode(split: Split, seed: int, folder: Path | None) -> EncodedSplit:
     _fill_unknown_times(events)
 
     trained_items = np.zeros(len(items), dtype=np.bool_)
-    trained_items[items.encode(distinct_values(training, "item_id"))] = True
+    trained_items[items.encode(trained)] = True
     return EncodedSplit(
         manifest=split.manifest,
         items=items,
@@ -127,8 +128,7 @@ def _held_out_events(split: Split, part: str, users: Vocabulary, items: Vocabula
     return pl.concat(batches).sort("user", maintain_order=True)
 
 
-def _item_ids(split: Split) -> pl.Series:
-    trained = distinct_values(split.part("train"), "item_id")
+def _item_ids(split: Split, trained: pl.Series) -> pl.Series:
     listed = split.items() if split.manifest.config.catalogue == "file" else None
     return (
         trained
