@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from recascade.bench import registry
+
+# A shell starts what runs in the background with Ctrl-C ignored, and commands that a test starts would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ACME = '''
 """A method of a third party, whose fit does what its configuration says."""

@@ -15,7 +15,7 @@ from recascade.data.filters import write_filtered
 from recascade.data.split import make_split
 from recascade.data.split_config import SplitConfig
 from recascade.data.user_shards import user_shards
-from recascade.errors import DataError
+from recascade.errors import ConfigurationError, DataError
 
 BYTES_PER_EVENT_HELD = 1_600
 WORDS = st.lists(st.tuples(st.sampled_from(["ä", "a", "b", "B", "é", "user-shard"]), st.integers(0, 9)), max_size=40)
@@ -73,7 +73,7 @@ def outcome(log: pl.DataFrame, config: SplitConfig, folder: Path) -> list[object
         filtered = write_filtered(dataset, config, folder / "filtered")
         found += [filtered.facts["counts"], filtered.interactions().collect().rows()]
         split = make_split(dataset, config, folder / "split")
-    except DataError as error:
+    except (DataError, ConfigurationError) as error:
         return [*found, str(error).replace(str(folder), "")]
     found += [split.manifest, *(split.part(part).collect().rows() for part in ("train", "validation", "test"))]
     encoded = encode(split)
