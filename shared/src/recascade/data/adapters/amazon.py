@@ -127,7 +127,7 @@ def _read(edition: _Edition, source: Path, options: Mapping[str, str], scratch: 
     if "items" in options:
         bought = frames["interactions"].select("item_id").unique()
         frames["items"] = _products(edition, Path(options["items"]).expanduser(), scratch, broken).join(
-            bought, on="item_id", how="semi"
+            bought, on="item_id", how="semi", maintain_order="left"
         )
     return Tables(frames, source=source.name, terms=TERMS)
 
