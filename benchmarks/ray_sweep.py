@@ -131,6 +131,7 @@ def disturbed(options: argparse.Namespace, output: Path) -> dict[str, Any]:
                 print(sentence(kills[-1]), flush=True)
             elif process.poll() is not None:
                 raise SystemExit(f"The sweep ended before it was killed three times; see {options.output}/command.txt.")
+            # The sweep is another command: that one of its runs has ended is only to be seen in its folder.
             time.sleep(0.1)
         first_seen = finished(output) | first_seen
     finally:

@@ -155,7 +155,7 @@ def _seen_here(event: Event) -> Event:
         if time.monotonic() > deadline:
             problem = f"The run has finished, but its {RESULT_FILE} is not visible here; is {event.directory} shared?"
             return replace(event, kind="failed", problem=problem)
-        # Asking for the whole folder makes the file system look again.
+        # Asking for the whole folder makes the file system look again; it tells nobody when it has.
         os.listdir(event.directory)
         time.sleep(0.1)
     return event

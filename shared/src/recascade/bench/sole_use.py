@@ -39,6 +39,7 @@ def sole_use(path: Path, patience_seconds: float = PATIENCE_SECONDS) -> Iterator
                     f"{path.parent} is being computed by another process, here or on another machine; wait until it "
                     "has ended, or stop it, and run the command again."
                 )
+            # The system can only be waited for without an end; asking again now and then has one.
             time.sleep(0.2)
         yield
 

@@ -185,6 +185,7 @@ def _products(edition: _Edition, path: Path, scratch: Path, broken: str) -> pl.L
     )
     frame = json_lines_to_parquet(path, layout, scratch / "metadata.parquet")
     if edition.year == 2014:
+        # Several paths through the shop for each product, made one list (``list.eval`` is an expression of Polars).
         categories = pl.col("categories").list.eval(pl.element().explode())
         description = pl.col("description")
     else:

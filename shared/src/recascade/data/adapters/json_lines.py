@@ -157,6 +157,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 
 def _literal(line: bytes) -> Any:
+    # The metadata of 2014 are Python's dictionaries; this reads constants and containers of them, and runs nothing.
     try:
         return ast.literal_eval(line.decode("utf-8"))
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError) as error:

@@ -97,6 +97,7 @@ def _from_mirrors(file: RemoteFile, path: Path, report: Report, patience: Patien
             fruitless = 0 if _size(partial) - before >= _PROGRESS_BYTES else fruitless + 1
             if fruitless == _TRIES or not (last.retry or in_one_piece):
                 break
+            # A server that is overloaded gets twice the time at each try.
             time.sleep(patience.pause * 2 ** max(fruitless - 1, 0))
         failures.append((urlsplit(url).hostname or url, last))
     raise DataError(_sentence(file, path, partial, failures))
