@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recascade import __version__
-from recascade.bench.sole_use import try_lock
 from recascade.files import explain_write_failure
+from recascade.locks import try_lock
 
 
 @dataclass(frozen=True)

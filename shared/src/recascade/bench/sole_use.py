@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from recascade.errors import DataError
+from recascade.locks import try_lock
 
 PATIENCE_SECONDS = 120.0
 """How long to wait for a process whose command was killed: it ends after the step under way and its checkpoint, and a
 file server forgets the locks of a lost machine after some 90 seconds."""
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
 @contextmanager
@@ -42,15 +40,3 @@ def sole_use(path: Path, patience_seconds: float = PATIENCE_SECONDS) -> Iterator
             # The system can only be waited for without an end; asking again now and then has one.
             time.sleep(0.2)
         yield
-
-
-def try_lock(descriptor: int) -> bool:
-    """Take the lock of an open file if nobody has it; a file system without locks says that nobody has."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-    return True

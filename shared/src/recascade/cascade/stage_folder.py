@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 from recascade.contracts.method import FIT_FILE
 from recascade.files import read_json, write_json
+from recascade.locks import alone_in
 
 _DONE_FILE = "stage.json"
 
@@ -49,9 +49,7 @@ class StageFolder:
         Another process that wants the same stage waits here, and then finds it finished. A fit that was finished
         before costs what it cost then; what opening it takes is not added.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with alone_in(self.path):
             begin, begin_cpu = time.perf_counter(), time.process_time()
             yield
             if self.facts is None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from recascade.data.fetch.catalogue import CatalogueEntry, catalogue, user_catal
 from recascade.data.fetch.download import Patience, download
 from recascade.data.home import home
 from recascade.errors import ConfigurationError, did_you_mean
-from recascade.files import explain_write_failure
+from recascade.locks import alone_in
 
 FileReport = Callable[[str, int, int | None], None]
 """Called with a file's name, the bytes of it that are there, and the bytes there will be (None: not known)."""
@@ -50,7 +48,7 @@ def fetch(name: str, report: FileReport, patience: Patience) -> Dataset:
     destination = dataset_folder(name)
     folder = home() / "downloads" / name
     if not (destination / MANIFEST).is_file():
-        with _alone_in(folder):
+        with alone_in(folder):
             if not (destination / MANIFEST).is_file():
                 for file in entry.files:
                     download(file, folder, partial(report, file.name), patience)
@@ -68,14 +66,3 @@ def dataset_folder(name: str) -> Path:
 def _options(entry: CatalogueEntry, folder: Path) -> dict[str, str]:
     names = {file.name for file in entry.files}
     return {key: str(folder / value) if value in names else value for key, value in entry.options.items()}
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    with explain_write_failure(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    with lock:
-        # The lock ends with the process, however that ends.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
