@@ -43,7 +43,7 @@ def test_a_plain_file(tmp_path: Path) -> None:
     [
         (TEXT.replace(",", "\t"), "log.tsv", {}),
         (TEXT.replace(",", "|"), "log.txt", {"separator": "|"}),
-        (gzip.compress(TEXT.encode()), "log.csv.gz", {}),
+        (gzip.compress(TEXT.encode(), mtime=0), "log.csv.gz", {}),  # the test's name holds the bytes
         (TEXT.partition("\n")[2], "log.csv", {"columns": "user_id,item_id,timestamp,rating"}),
         (TEXT.replace("user_id", "who").replace("item_id", "what"), "log.csv", {"user": "who", "item": "what"}),
         (TEXT.replace("20,", "20,?"), "log.csv", {"missing": "?"}),
