@@ -57,7 +57,7 @@ def test_a_second_fit_trains_nothing_and_recommends_the_same(home: Path, log: Pa
     first = lists_of(fit_stages(work), work)
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.safetensors")}
     done = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("stage.json")}
-    assert len(done) == 6, "two retrievers, two rankers, the lists, the re-ranker"
+    assert len(done) == 7, "two retrievers, two rankers, the ranker's weight, the lists, the re-ranker"
     assert np.array_equal(lists_of(fit_stages(work), work), first)
     assert done == {path: path.stat().st_mtime_ns for path in done}
     assert files.keys() == set((tmp_path / "out").rglob("*.safetensors"))
@@ -73,7 +73,8 @@ def test_a_changed_stage_is_trained_anew_and_the_others_are_kept(home: Path, log
 
 def test_no_stage_learns_from_the_outcomes_of_validation_and_test(home: Path, log: Path, tmp_path: Path) -> None:
     """Every held-out target replaced by another item: the same lists to learn from, the same weights and orders."""
-    work = experiment(log, tmp_path / "one", {**RULE, "trainer.validate_every": 0})
+    settings = {**RULE, "trainer.validate_every": 0, "model.ranker_weight": 0.7}
+    work = experiment(log, tmp_path / "one", settings)
     data = work.data
     random = np.random.default_rng(0)
 
@@ -107,6 +108,20 @@ def _lists(folder: Path) -> RerankingLists:
     return RerankingLists.load(found)
 
 
+def test_the_weight_of_the_ranker_is_chosen_once_for_all_lists_and_kept(home: Path, log: Path, tmp_path: Path) -> None:
+    work = experiment(log, tmp_path / "out", RULE)
+    chosen = fit_stages(work).cascade.ranker_weight
+    (kept,) = (tmp_path / "out").rglob("ranker-weight-*/stage.json")
+    assert json.loads(kept.read_text())["facts"]["ranker_weight"] == chosen
+    given = experiment(log, tmp_path / "out", {**RULE, "model.ranker_weight": 0.35})
+    before = set((tmp_path / "out").rglob("stage.json"))
+    assert fit_stages(given).cascade.ranker_weight == 0.35
+    new = {path.parent.name.rpartition("-")[0] for path in set((tmp_path / "out").rglob("stage.json")) - before}
+    assert new == {"lists", "mmr"}, "lists in another order are other lists"
+    with pytest.raises(ConfigurationError, match=r"model\.ranker_weight"):
+        compose(METHOD, data=str(log), overrides={**RULE, "model.ranker_weight": 1.5})
+
+
 def test_lists_to_learn_from_hold_no_event_of_the_validation_part(home: Path, log: Path, tmp_path: Path) -> None:
     work = experiment(log, tmp_path / "out", RULE)
     fit_stages(work)
@@ -133,7 +148,7 @@ def test_cells_of_an_ablation_share_their_stages_and_their_costs(home: Path, log
     assert [problem for problem in problems if problem] == []
     (shared,) = tmp_path.glob("runs/*/.shared")
     kinds = sorted(path.parent.name.rpartition("-")[0] for path in shared.glob("*/stage.json"))
-    assert kinds == ["initial-order", "item-knn", "item-knn", "lists", "mmr", "sasrec", "sasrec"]
+    assert kinds == ["initial-order", "item-knn", "item-knn", "lists", "mmr", "ranker-weight", "sasrec", "sasrec"]
     costs = [run.result["cost"]["fit_cpu_seconds"] for run in plan.finished_runs if run.result is not None]
     assert costs[0] < min(costs[1:]), "a cell pays for all stages that it needs, whoever trained them"
     opened = open_cascade(plan.runs[1].directory)

@@ -50,11 +50,29 @@ def stage(stages: LiveStages, slot: str) -> Any:
 def test_stages_in_line_give_what_the_cascade_gives() -> None:
     stages = toy_stages(ITEMS)
     assert stages.ranker is not None and stages.reranker is not None
-    cascade = Cascade(stages.retriever.stage, 20, stages.ranker.stage, stages.reranker.stage)
+    cascade = Cascade(stages.retriever.stage, 20, stages.ranker.stage, reranking=stages.reranker.stage)
     answer = answered(stages, 12)
     assert answer.items(12) == cascade.retrieve(one_request(), 12).items[0].tolist()
     assert answer.items(12) == [*range(10, 20), 9, 8], "the ten best backwards, the rest of the ranker's list behind"
     assert answer.degraded == []
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.4])
+def test_a_ranker_that_has_not_all_the_say_has_as_much_in_service(weight: float) -> None:
+    stages = replace(toy_stages(ITEMS), ranker_weight=weight)
+    assert stages.ranker is not None and stages.reranker is not None
+    cascade = Cascade(stages.retriever.stage, 20, stages.ranker.stage, weight, stages.reranker.stage)
+    expected = cascade.retrieve(one_request(), 12).items[0].tolist()
+    assert answered(stages, 12).items(12) == expected
+    hinted, _ = hinted_stages()
+    with pipeline() as line:
+        assert line.answer(replace(hinted, ranker_weight=weight), one_request(), 12, "somebody").items(12) == expected
+
+
+def test_a_weight_goes_with_its_ranker() -> None:
+    stages, other = toy_stages(ITEMS), replace(toy_stages(ITEMS), ranker_weight=0.4)
+    assert stages.swapped("ranker", other).ranker_weight == 0.4
+    assert stages.swapped("retriever", other).ranker_weight == stages.ranker_weight == 1.0
 
 
 @pytest.mark.parametrize(("fault", "problem"), [("killed", "failed"), ("slow", "late"), ("nonsense", "invalid")])
@@ -90,7 +108,7 @@ def test_everything_wrong_at_once_still_gives_the_popular_items() -> None:
 def test_the_batch_does_not_change_a_list() -> None:
     stages = toy_stages(ITEMS)
     assert stages.ranker is not None and stages.reranker is not None
-    cascade = Cascade(ToyRetriever(ITEMS), 20, ToyRanker(), stages.reranker.stage)
+    cascade = Cascade(ToyRetriever(ITEMS), 20, ToyRanker(), reranking=stages.reranker.stage)
     several = Context(torch.tensor([0, 1, 2]), torch.arange(3), torch.zeros(3, dtype=torch.int64), torch.arange(4))
     together = cascade.retrieve(several, 10)
     for row in range(3):

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from recascade.cascade.blend import blended
 from recascade.contracts.context import Context
 from recascade.contracts.ranker import Ranker
 from recascade.contracts.reranker import Reranker
@@ -45,12 +46,14 @@ class Cascade:
         retriever: finds candidates.
         retrieved: how many.
         ranker: scores them; None keeps the retriever's order.
+        ranker_weight: of its scores against the retriever's order, from 0 to 1; see ``recascade.cascade.blend``.
         reranking: orders the head of the ranked list; None keeps it.
     """
 
     retriever: Retriever
     retrieved: int
     ranker: Ranker | None = None
+    ranker_weight: float = 1.0
     reranking: RerankingStage | None = None
 
     @torch.inference_mode()
@@ -64,7 +67,7 @@ class Cascade:
         count = max(k, self.retrieved)
         best = retrieve_with(self.retriever, context, count, exclude_seen=exclude_seen, candidates=candidates)
         if self.ranker is not None:
-            best = rank_with(self.ranker, context, best)
+            best = rank_with(self.ranker, context, best, self.ranker_weight)
         if self.reranking is not None:
             best = rerank_with(self.reranking, context, best)
         return TopK(best.items[:, :k], best.scores[:, :k])
@@ -81,26 +84,40 @@ def retrieve_with(
     return TopK(best.items.cpu(), best.scores.cpu())
 
 
-def rank_with(ranker: Ranker, context: Context, best: TopK, taken_for: Tensor | None = None) -> TopK:
-    """The same candidates in the ranker's order, with its scores; equal scores keep their order.
+def rank_with(
+    ranker: Ranker, context: Context, best: TopK, weight: float = 1.0, taken_for: Tensor | None = None
+) -> TopK:
+    """The same candidates as the ranker orders them; see ``in_order_of``.
 
     Args:
         ranker: scores them.
         context: B requests.
         best: the candidates.
+        weight: of the ranker's scores against the order of ``best``.
         taken_for: int64 ``[B, k]``, the items that the ranker is to take them for; None for themselves.
     """
+    return in_order_of(scores_of(ranker, context, best.items if taken_for is None else taken_for), best, weight)
+
+
+def scores_of(ranker: Ranker, context: Context, items: Tensor) -> Tensor:
+    """A ranker's scores float32 ``[B, k]`` on the CPU, wherever it computes."""
     device = _device(ranker)
-    items = best.items if taken_for is None else taken_for
-    scores = ranker.score(context.to(device), items.to(device)).float().cpu()
-    return in_order_of(scores, best)
+    return ranker.score(context.to(device), items.to(device)).float().cpu()
 
 
-def in_order_of(scores: Tensor, best: TopK) -> TopK:
-    """Candidates ordered by new scores, float ``[B, k]``; places without a candidate stay behind.
+def in_order_of(scores: Tensor, best: TopK, weight: float = 1.0) -> TopK:
+    """Candidates ordered by new scores, float ``[B, k]``; equal scores keep their order, places without a candidate
+    stay behind.
 
     An item that the ranker cannot score (-inf) comes after those that it can, in the earlier order.
+
+    Args:
+        scores: the ranker's.
+        best: the candidates, in the order before.
+        weight: 1 orders by the scores alone; below, by ``blended`` scores, which are then those of the result.
     """
+    if weight < 1:
+        scores = blended(scores, best.items, weight)
     lowest = torch.finfo(scores.dtype).min
     scores = scores.clamp(min=lowest).masked_fill(best.items < 0, -torch.inf)
     ordered, places = scores.sort(dim=1, descending=True, stable=True)

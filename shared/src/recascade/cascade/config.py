@@ -32,6 +32,9 @@ class CascadeConfig:
         retriever_settings: the retriever's own settings, and ``trainer.…`` where it is trained otherwise than the rest.
         ranker_settings: likewise.
         reranker_settings: likewise.
+        ranker_weight: of the ranker's scores against the retriever's order, from 0 (the order stays) to 1 (the scores
+            alone); ``null`` takes what serves ``trainer.monitor`` best on the validation part, in steps of 0.1. See
+            ``recascade.cascade.blend``.
         retrieved: candidates that the retriever sends; 200.
         reranked: candidates of them, the ranker's best, that the re-ranker reads; 30, as in the public re-ranking sets.
         history: latest events of a user that the re-ranker reads; 50.
@@ -49,6 +52,7 @@ class CascadeConfig:
     retriever_settings: list[str] = field(default_factory=list)
     ranker_settings: list[str] = field(default_factory=list)
     reranker_settings: list[str] = field(default_factory=list)
+    ranker_weight: float | None = None
     retrieved: int = 200
     reranked: int = 30
     history: int = 50
@@ -67,6 +71,8 @@ class CascadeConfig:
         for name, least in (("retrieved", 1), ("reranked", 2), ("history", 1), ("list_window", 1), ("most_lists", 0)):
             check_at_least(f"model.{name}", getattr(self, name), least)
         check_within("model.held_share", self.held_share, 0, 0.9)
+        if self.ranker_weight is not None:
+            check_within("model.ranker_weight", self.ranker_weight, 0, 1)
         if self.reranked > self.retrieved:
             raise ConfigurationError(
                 f"model.reranked is {self.reranked}, more than the {self.retrieved} candidates of model.retrieved."

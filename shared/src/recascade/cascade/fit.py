@@ -16,6 +16,7 @@ from recascade.cascade.cascade import Cascade, RerankingStage
 from recascade.cascade.config import CascadeConfig, Member
 from recascade.cascade.held_lists import without_latest
 from recascade.cascade.stage_folder import StageFolder, digest
+from recascade.cascade.weigh import best_weight
 from recascade.contracts.method import FIT_FILE, Experiment, RerankingExperiment
 from recascade.contracts.ranker import Ranker
 from recascade.contracts.retriever import Retriever
@@ -29,6 +30,7 @@ from recascade.files import write_json
 CASCADE_FILE = "cascade.json"
 STAGES_FOLDER = "stages"
 _LISTS_FOLDER = "lists"
+_WEIGHT_FOLDER = "ranker-weight"
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class FittedCascade:
     Attributes:
         cascade: what recommends.
         stages: its stages, in their order.
-        preparation: facts of the fits that only made lists to learn from.
+        preparation: facts of what was computed only to choose a weight or to make lists to learn from.
     """
 
     cascade: Cascade
@@ -104,20 +106,22 @@ def fit_stages(experiment: Experiment) -> FittedCascade:
     config: CascadeConfig = experiment.config
     members = {member.slot: member for member in config.members}
     whole = _Fitter(experiment, experiment.data)
-    retriever, ranker = whole.retriever(members["retriever"]), whole.ranker(members.get("ranker"))
-    cascade = Cascade(retriever, config.retrieved, ranker)
-    preparation: list[Mapping[str, Any]] = []
+    cascade = whole.cascade(members, config.retrieved)
     stages = list(whole.stages)
+    preparation: list[Mapping[str, Any]] = []
+    if cascade.ranker is not None:
+        weight, facts = _ranker_weight(whole, cascade.retriever, cascade.ranker)
+        cascade = replace(cascade, ranker_weight=weight)
+        preparation.append(facts)
     if "reranker" in members:
         earlier = _Fitter(experiment, without_latest(experiment.data, config.held_share))
-        maker = Cascade(
-            earlier.retriever(members["retriever"]), config.retrieved, earlier.ranker(members.get("ranker"))
-        )
+        # The weight of the whole: one chosen here would have seen the outcomes of the lists that it orders.
+        maker = replace(earlier.cascade(members, config.retrieved), ranker_weight=cascade.ranker_weight)
         lists, origin, cost = _lists(earlier, maker, config)
         stage = _fit_reranker(experiment, members["reranker"], lists, origin)
         stages.append(stage[1])
         cascade = replace(cascade, reranking=RerankingStage(stage[0], lists.inputs, config.reranked))
-        preparation = [each.facts for each in earlier.stages] + [cost]
+        preparation += [*(each.facts for each in earlier.stages), cost]
     return FittedCascade(cascade, tuple(stages), tuple(preparation))
 
 
@@ -131,13 +135,12 @@ class _Fitter:
         self.origin = f"{data.manifest.fingerprint}-{ends}"
         self.stages: list[FittedStage] = []
 
-    def retriever(self, member: Member) -> Retriever:
-        retriever: Retriever = self._fit(member)
-        return retriever
+    def cascade(self, members: Mapping[str, Member], retrieved: int) -> Cascade:
+        """Retriever and ranker, without what comes behind them."""
+        retriever: Retriever = self._fit(members["retriever"])
+        return Cascade(retriever, retrieved, self._ranker(members["ranker"]) if "ranker" in members else None)
 
-    def ranker(self, member: Member | None) -> Ranker | None:
-        if member is None:
-            return None
+    def _ranker(self, member: Member) -> Ranker:
         fitted = self._fit(member)
         # A method of the ranking stage takes part in the benchmark as a retriever around its ranker.
         ranker = getattr(fitted, "ranker", fitted)
@@ -169,6 +172,38 @@ class _Fitter:
         return fitted
 
 
+def _ranker_weight(fitter: _Fitter, retriever: Retriever, ranker: Ranker) -> tuple[float, Mapping[str, Any]]:
+    """The weight, given or chosen once for these stages and kept, and what choosing it cost."""
+    experiment = fitter.experiment
+    config: CascadeConfig = experiment.config
+    if config.ranker_weight is not None:
+        return config.ranker_weight, {"fit_seconds": 0.0, "fit_cpu_seconds": 0.0}
+    identity = {
+        "stages": [stage.version for stage in fitter.stages],
+        "retrieved": config.retrieved,
+        "exclude_seen": experiment.exclude_seen,
+        "monitor": experiment.trainer.monitor,
+        "validation_users": experiment.trainer.validation_users,
+        "seed": experiment.seed,
+    }
+    folder = StageFolder.below(_shared(experiment), _WEIGHT_FOLDER, identity)
+    with folder.fitting():
+        if folder.facts is None:
+            chosen = best_weight(
+                retriever,
+                ranker,
+                fitter.data,
+                experiment.trainer,
+                retrieved=config.retrieved,
+                exclude_seen=experiment.exclude_seen,
+                seed=experiment.seed,
+            )
+            write_json(folder.path / FIT_FILE, {"ranker_weight": chosen})
+    facts = folder.facts or {}
+    weight: float = facts["ranker_weight"]
+    return weight, facts
+
+
 def _lists(fitter: _Fitter, maker: Cascade, config: CascadeConfig) -> tuple[RerankingLists, str, Mapping[str, Any]]:
     """The lists, what decided them, and what they cost."""
     experiment = fitter.experiment
@@ -182,6 +217,7 @@ def _lists(fitter: _Fitter, maker: Cascade, config: CascadeConfig) -> tuple[Rera
     )
     identity = {
         "stages": [stage.version for stage in fitter.stages],
+        "ranker_weight": maker.ranker_weight,
         "retrieved": config.retrieved,
         "lists": asdict(settings),
     }

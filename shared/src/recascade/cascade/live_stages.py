@@ -40,12 +40,14 @@ class LiveStages:
         retriever: finds candidates.
         retrieved: how many.
         ranker: scores them, perhaps on a hint, or None.
+        ranker_weight: of its scores against the retriever's order; goes with the ranker.
         reranker: orders the head of the list, or None.
     """
 
     retriever: Live[Retriever]
     retrieved: int
     ranker: Live[Ranker | HintedRanker] | None = None
+    ranker_weight: float = 1.0
     reranker: Live[RerankingStage] | None = None
 
     @classmethod
@@ -67,11 +69,12 @@ class LiveStages:
             if member.method.live:
                 stages[member.slot] = member.method.live_ranker(stages[member.slot], items)
         live = {each.slot: Live(stages[each.slot], each.label, each.version) for each in fitted.stages}
-        return cls(retrieved=cascade.retrieved, **live)
+        return cls(retrieved=cascade.retrieved, ranker_weight=cascade.ranker_weight, **live)
 
     def swapped(self, slot: str, other: LiveStages) -> LiveStages:
         """The same stages, with that of ``slot`` taken from another cascade."""
-        return replace(self, **{slot: getattr(other, slot)})
+        weight = other.ranker_weight if slot == "ranker" else self.ranker_weight
+        return replace(self, ranker_weight=weight, **{slot: getattr(other, slot)})
 
     def close(self, slots: Iterable[str] = SLOTS) -> None:
         """Stop what works in threads of its own."""

@@ -75,7 +75,8 @@ class Pipeline:
         found = [replace(retrieved, best=new.beside_twins(retrieved.best, excluded))]
         if stages.ranker is not None:
             best = found[-1].best
-            found.append(self._rank(stages.ranker, context, best, new.known(best.items), user, hint))
+            known, weight = new.known(best.items), stages.ranker_weight
+            found.append(self._rank(stages.ranker, weight, context, best, known, user, hint))
         if stages.reranker is not None:
             best = found[-1].best
             rerank = partial(rerank_with, stages.reranker.stage, context, best, new.known(best.items))
@@ -107,6 +108,7 @@ class Pipeline:
     def _rank(
         self,
         live: Live[Ranker | HintedRanker],
+        weight: float,
         context: Context,
         best: TopK,
         taken_for: Tensor,
@@ -115,14 +117,14 @@ class Pipeline:
     ) -> StageAnswer:
         ranker = live.stage
         if not isinstance(ranker, HintedRanker):
-            return self._improve("ranker", live, best, partial(rank_with, ranker, context, best, taken_for))
+            return self._improve("ranker", live, best, partial(rank_with, ranker, context, best, weight, taken_for))
         shortened = Event()
 
         def rank() -> TopK:
             scored = ranker.rank(user, context, taken_for, _ticket(hint), self._deadlines["ranker"])
             if not scored.whole:
                 shortened.set()
-            return in_order_of(scored.scores.float(), best)
+            return in_order_of(scored.scores.float(), best, weight)
 
         answer = self._improve("ranker", live, best, rank)
         return replace(answer, problem="shortened") if shortened.is_set() and not answer.problem else answer
