@@ -6,9 +6,14 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from recascade.bench import registry
+
+# No test asserts wall time, a generated example neither.
+hypothesis.settings.register_profile("recascade", deadline=None)
+hypothesis.settings.load_profile("recascade")
 
 # A shell starts what runs in the background with Ctrl-C ignored, and commands that a test starts would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -38,6 +38,7 @@ class Entry:
         variant: the method's variant.
         overrides: everything that was changed against the variant, by dotted key.
         changes: those of the overrides that not every run of the leaderboard has.
+        distinctions: those of them that not every entry of the same method and variant has.
         runs: one per seed, ascending.
     """
 
@@ -45,6 +46,7 @@ class Entry:
     variant: str
     overrides: Mapping[str, Any]
     changes: Mapping[str, Any]
+    distinctions: Mapping[str, Any]
     runs: tuple[RunRecord, ...]
 
     @property
@@ -69,8 +71,8 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """Name and changes, unique within a leaderboard."""
-        return f"{self.name} {self.change_text}".rstrip()
+        """Name and distinctions, unique within a leaderboard."""
+        return f"{self.name} {typed_overrides(self.distinctions)}".rstrip()
 
     @property
     def trained(self) -> bool:
@@ -163,12 +165,22 @@ def gather(runs: Iterable[RunRecord]) -> list[Entry]:
         seeds[seed] = run
     first = [next(iter(seeds.values())) for seeds in grouped.values()]
     shared = shared_overrides(first)
+    named: dict[str, list[Mapping[str, Any]]] = {}
+    for run in first:
+        named.setdefault(entry_name(run), []).append(run.result["overrides"])
     entries = []
     for (method, variant, text), seeds in grouped.items():
         overrides = json.loads(text)
+        runs = tuple(seeds[seed] for seed in sorted(seeds))
         changes = {key: value for key, value in overrides.items() if key not in shared}
-        entries.append(Entry(method, variant, overrides, changes, tuple(seeds[seed] for seed in sorted(seeds))))
+        others = named[entry_name(runs[0])]
+        distinctions = {key: value for key, value in changes.items() if not _in_all(key, value, others)}
+        entries.append(Entry(method, variant, overrides, changes, distinctions, runs))
     return sorted(entries, key=_place)
+
+
+def _in_all(key: str, value: Any, configurations: Iterable[Mapping[str, Any]]) -> bool:
+    return all(key in overrides and overrides[key] == value for overrides in configurations)
 
 
 def _place(entry: Entry) -> tuple[Any, ...]:
