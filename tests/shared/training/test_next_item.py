@@ -11,7 +11,8 @@ from recascade.evaluation.config import EvaluationConfig
 from recascade.evaluation.evaluate import evaluate
 from recascade.models.next_item import InnerProductRetriever
 from recascade.training.config import LossConfig, TrainerConfig
-from recascade.training.next_item import NextItemModule, parse_monitor
+from recascade.training.next_item import NextItemModule
+from recascade.training.retrieval_validation import parse_monitor
 
 BASKETS = NextItemBatch(
     Context(
