@@ -2,18 +2,15 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from run_script import run_script
 from safetensors.torch import load_file
 
 from recascade.errors import ConfigurationError
 
-SCRIPT = Path(__file__).parents[2] / "support" / "several_processes.py"
 WELL = ["", ""]
 # Attention does not change when the same is added to all keys: the gradient of their bias is rounding error, which Adam
 # scales up to whole steps.
@@ -23,9 +20,7 @@ NO_GRADIENT = ("key_value.bias",)
 @pytest.fixture(scope="module")
 def fits(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("several")
-    paths = [Path(sys.modules["recascade"].__file__).parents[1], SCRIPT.parent]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, str(SCRIPT), str(directory)], env=environment, capture_output=True, check=True)
+    run_script("several_processes", directory)
     return directory
 
 
