@@ -113,6 +113,7 @@ def _ring_places(
     steps = np.where(follows, random.integers(1, 3, count), 0)
     # Popular items are spread over the ring, so that popularity and category are unrelated.
     drawn = random.permutation(items)[draw(random, zipf_weights(items, skew), count)]
+    # No user's first event follows, so where the users stand before is never asked.
     return walk(starts, drawn, steps, starts) % items
 
 
