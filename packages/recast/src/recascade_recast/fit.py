@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recascade.contracts.method import FIT_FILE, Experiment
+from recascade.contracts.method import Experiment
 from recascade.data.next_item import NextItemData
 from recascade.data.prefixes import PrefixData
 from recascade.errors import ConfigurationError
-from recascade.files import write_json
 from recascade.models.beam_widths import beam_widths
 from recascade.models.code_generator import CodeGenerator
 from recascade.models.generative_retriever import GenerativeRetriever, Sharing
+from recascade.training.after_fit import on_accelerator, write_facts
 from recascade.training.config import TrainerConfig
 from recascade.training.fit import FitResult
 from recascade.training.fit import fit as train
@@ -68,19 +68,8 @@ def fit(experiment: Experiment) -> GenerativeRetriever:
         results.append(result)
     elif settings.stage == "continue":
         results.append(_continue(supervised, experiment, reinforced))
-    seconds = sum(result.seconds for result in results)
-    common = {
-        "epochs": results[0].epochs if results else 0,
-        "best_epoch": results[0].best_epoch if results else 0,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "targets_per_second": sum(result.targets for result in results) / seconds if seconds else 0.0,
-        "fit_seconds": seconds,
-        "fit_cpu_seconds": sum(result.cpu_seconds for result in results),
-    }
-    write_json(experiment.directory / FIT_FILE, common | facts)
-    if torch.cuda.is_available() and experiment.trainer.accelerator in ("auto", "gpu", "cuda"):
-        supervised.to("cuda")
-    return supervised.retriever()
+    write_facts(experiment.directory, model, results, **facts)
+    return on_accelerator(supervised, experiment.trainer).retriever()
 
 
 def _supervised_batches(model: CodeGenerator, experiment: Experiment, chosen: NDArray[np.bool_]) -> NextItemData:
