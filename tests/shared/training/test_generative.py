@@ -13,7 +13,6 @@ from recascade.data.domains import ItemDomains
 from recascade.data.next_item import NextItemBatch, NextItemData
 from recascade.data.prefixes import PrefixData
 from recascade.data.split_config import SplitConfig
-from recascade.data.split_manifest import SplitManifest
 from recascade.evaluation.config import EvaluationConfig
 from recascade.evaluation.evaluate import evaluate
 from recascade.models.decoder_only import DecoderOnly
@@ -88,8 +87,9 @@ def test_the_monitor_is_what_the_evaluator_measures(small_fit, tmp_path: Path, n
 
 def test_the_monitor_ranks_the_target_domain_alone_as_the_evaluator_does(small_fit, tmp_path: Path) -> None:
     domains = ItemDomains(("even", "odd"), np.arange(20, dtype=np.int16) % 2)
-    manifest = SplitManifest("by-hand", "0", True, "", SplitConfig(target_domain="odd"), {}, {}, 0.0, "0" * 16)
-    split = replace(small_fit.small_split(), item_domains=domains, manifest=manifest)
+    split = small_fit.small_split()
+    manifest = replace(split.manifest, config=SplitConfig(target_domain="odd"))
+    split = replace(split, item_domains=domains, manifest=manifest)
     result, module = run(small_fit, "decoder-only", tmp_path, split, max_epochs=1, monitor="ndcg@5")
     measured = evaluate(module.retriever(), split, "validation", EvaluationConfig(cutoffs=[5], metrics=["ndcg"]))
     assert (measured.lists[:, 0] % 2 == 1).all()

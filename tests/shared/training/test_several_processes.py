@@ -120,6 +120,8 @@ def test_out_of_memory_in_one_process_names_the_setting(problems) -> None:
         ("seed", "the seed"),
         ("model", "the model"),
         ("data", "the training data"),
+        ("split", "the split"),
+        ("names", "the item names"),
     ],
 )
 def test_processes_given_different_things_are_refused_at_the_start(fits, problems, what, named) -> None:
