@@ -103,7 +103,6 @@ def _second_stage(experiment: Experiment, optimiser_steps: int) -> tuple[Trainer
         warmup_steps=update.warmup_steps,
         weight_decay=update.weight_decay,
         gradient_clip=update.gradient_clip,
-        compile=False,
         validate_every=0,
         patience=0,
     )

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from recascade.data.encoded import EncodedSplit
+from recascade.training.compilation import compiled
 from recascade.training.config import TrainerConfig
 from recascade.training.negatives import NegativeSampler
 from recascade.training.retrieval_module import RetrievalModule
@@ -42,12 +43,13 @@ class RankingModule(RetrievalModule):
     ) -> None:
         super().__init__(model, data, trainer, exclude_seen=exclude_seen)
         self.settings = settings
+        self._logits = compiled(model.logits, trainer)
         self.negatives = NegativeSampler(torch.from_numpy(data.item_counts), settings.candidates.popularity)
 
     def training_step(self, batch: RankingBatch, batch_idx: int) -> Tensor:
         """Mean loss over the groups."""
         groups, correction = draw_groups(batch, self.settings.candidates, self.negatives, self.model.items)
-        logits = self.model.logits(batch.context, groups).float().sub(correction).flatten(0, 1)
+        logits = self._logits(batch.context, groups).float().sub(correction).flatten(0, 1)
         return cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64, device=logits.device))
 
     def retriever(self) -> ShortlistRetriever:
