@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recascade.contracts.method import Experiment
 from recascade.data.next_item import NextItemData
-from recascade.data.prefixes import PrefixData
+from recascade.data.prefixes import PrefixData, generator_data
 from recascade.errors import ConfigurationError
 from recascade.models.beam_widths import beam_widths
 from recascade.models.code_generator import CodeGenerator
@@ -73,12 +73,9 @@ def fit(experiment: Experiment) -> GenerativeRetriever:
 
 
 def _supervised_batches(model: CodeGenerator, experiment: Experiment, chosen: NDArray[np.bool_]) -> NextItemData:
-    """A sequence per target, or, for a model that learns them in one pass, all of a user's events in windows."""
     data, trainer, seed = experiment.data, experiment.trainer, experiment.seed
-    if model.one_pass:
-        whole = NextItemData(data, trainer, max_length=model.max_length, windows="chunks", seed=seed)
-        return of_users(whole, chosen)
-    return of_users(PrefixData(data, trainer, max_length=model.max_length, seed=seed), chosen)
+    whole = generator_data(data, trainer, max_length=model.max_length, one_pass=model.one_pass, seed=seed)
+    return of_users(whole, chosen)
 
 
 def _prompts(

@@ -9,8 +9,7 @@ import torch
 
 from recascade.baselines.generative_config import DecoderOnlyConfig, TIGERConfig
 from recascade.contracts.method import Experiment
-from recascade.data.next_item import NextItemData
-from recascade.data.prefixes import PrefixData
+from recascade.data.prefixes import generator_data
 from recascade.models.beam_widths import beam_widths
 from recascade.models.code_generator import CodeGenerator
 from recascade.models.decoder_only import DecoderOnly
@@ -86,14 +85,8 @@ def _train(model: CodeGenerator, beams: Sequence[int], sharing: str, experiment:
         sharing=cast(Sharing, sharing),
         exclude_seen=experiment.exclude_seen,
     )
-    result = fit(module, _batches(model, experiment), experiment.trainer, experiment.directory, experiment.seed)
+    data, trainer, seed = experiment.data, experiment.trainer, experiment.seed
+    batches = generator_data(data, trainer, max_length=model.max_length, one_pass=model.one_pass, seed=seed)
+    result = fit(module, batches, trainer, experiment.directory, seed)
     write_facts(experiment.directory, model, [result])
     return on_accelerator(module, experiment.trainer).retriever()
-
-
-def _batches(model: CodeGenerator, experiment: Experiment) -> NextItemData:
-    """A sequence per target, or, for a model that learns them in one pass, all of a user's events in windows."""
-    data, trainer, seed = experiment.data, experiment.trainer, experiment.seed
-    if model.one_pass:
-        return NextItemData(data, trainer, max_length=model.max_length, windows="chunks", seed=seed)
-    return PrefixData(data, trainer, max_length=model.max_length, seed=seed)
