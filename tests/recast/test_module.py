@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from counting_backend import CountingBackend
 from small_generators import ITEMS, LENGTH, NAMES, SIZES, item_codes, prompts, small_generator
 
 from recascade.errors import ConfigurationError, DataError, TrainingError
@@ -99,6 +100,18 @@ def test_the_printed_denominator_counts_all_that_was_generated() -> None:
         loss = made._loss(rows, log_probs, log_probs.detach(), None, answers)
         (gradients[denominator],) = torch.autograd.grad(loss, made.model.output.table)
     torch.testing.assert_close(gradients["active"] * (12 / 48), gradients["group"])
+
+
+def test_the_compiler_sees_what_is_learnt_from_and_changes_nothing() -> None:
+    backend, weights = CountingBackend(), []
+    for trainer in (TrainerConfig(), TrainerConfig(compile=True, compile_backend=backend)):  # type: ignore[arg-type]
+        made = ReCastModule(small_generator(dtype=torch.float32).eval(), item_codes(), settings(), trainer)
+        torch.manual_seed(0)
+        rows, _ = made.generate(prompts())
+        assert backend.graphs == 0
+        weights.append(made._answer_log_probs(made.generator, rows.context, rows.codes)[0])
+    torch.testing.assert_close(*weights)
+    assert backend.graphs > 0
 
 
 def test_figures_count_what_was_done() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from counting_backend import CountingBackend
 from relaygr_runs import Prepared, experiment, fitted, prepare
 
 from recascade.contracts.context import Context
@@ -49,6 +51,17 @@ def batch_of(prepared: Prepared, directory: Path) -> RankingBatch:
     given = experiment(prepared, directory)
     data = RankingData(prepared.data, given.trainer, max_length=64)
     return data.training_batch(np.arange(20))
+
+
+def test_the_compiler_sees_the_steps_and_changes_nothing(prepared: Prepared, tmp_path: Path) -> None:
+    backend, batch, losses = CountingBackend(), batch_of(prepared, tmp_path / "run"), []
+    plain = experiment(prepared, tmp_path / "run").trainer
+    for trainer in (plain, replace(plain, compile=True, compile_backend=backend)):  # type: ignore[arg-type]
+        torch.manual_seed(0)
+        ranker = HSTURanker(40, max_length=64, dropout=0.0)
+        losses.append(RankingModule(ranker, RelayGRConfig(), prepared.data, trainer).training_step(batch, 0))
+    torch.testing.assert_close(*losses)
+    assert backend.graphs > 0
 
 
 @pytest.mark.parametrize("kind", ["prepared", "baskets"])

@@ -11,6 +11,7 @@ import math
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from recascade.contracts.context import Context
 from recascade.data.next_item import NextItemBatch
+from recascade.data.vocabulary import Vocabulary
 from recascade.models.gru4rec import GRU4Rec
 from recascade.models.hstu import HSTU
 from recascade.models.sasrec import SASRec
@@ -88,12 +90,15 @@ def fit_disturbed(rank: int, directory: Path, disturbance: str, step: int) -> No
 def fit_differently(rank: int, directory: Path, what: str) -> None:
     """Process 1 is given something else than process 0."""
     options: dict[str, Any] = {"devices": 2}
+    own = small_split()
     if rank == 1:
         options |= {
             "settings": {"learning_rate": 0.5},
             "seed": {"seed": 4},
             "model": {"model": TinyModel(dimension=9)},
             "data": {"split": small_split(seed=1)},
+            "split": {"split": replace(own, manifest=replace(own.manifest, fingerprint="1" * 16))},
+            "names": {"split": replace(own, items=Vocabulary(own.items.ids.reverse(), kind="item"))},
         }[what]
     run_fit(directory, **options)
 
@@ -127,7 +132,7 @@ def main(directory: Path) -> None:
         problems[f"{disturbance} again"] = together(fit_disturbed, directory / disturbance, "", -1)
     run("not-a-number", fit_disturbed, "nan", 2)
     run("out-of-memory", fit_disturbed, "out-of-memory", 2)
-    for what in ("settings", "seed", "model", "data"):
+    for what in ("settings", "seed", "model", "data", "split", "names"):
         run(f"other-{what}", fit_differently, what)
     (directory / "problems.json").write_text(json.dumps(problems))
 

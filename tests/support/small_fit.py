@@ -20,6 +20,8 @@ from recascade.contracts.context import Context
 from recascade.data.encoded import EncodedSplit, HeldOut
 from recascade.data.events import EventSequences
 from recascade.data.next_item import NextItemBatch, NextItemData
+from recascade.data.split_config import SplitConfig
+from recascade.data.split_manifest import SplitManifest
 from recascade.data.vocabulary import Vocabulary
 from recascade.training.config import LossConfig, TrainerConfig
 from recascade.training.fit import FitResult, fit
@@ -71,8 +73,11 @@ def small_split(users: int = 60, seed: int = 0, items: int = ITEMS) -> EncodedSp
     def held_out(targets: Any) -> HeldOut:
         return HeldOut(everyone, targets, np.arange(users + 1), walks[targets], targets * 60)
 
-    vocabularies = (Vocabulary([f"{kind}{n}" for n in range(count)]) for kind, count in (("i", items), ("u", users)))
-    manifest: Any = None
+    vocabularies = (
+        Vocabulary([f"{kind}{n}" for n in range(count)], kind=kind)
+        for kind, count in (("item", items), ("user", users))
+    )
+    manifest = SplitManifest("by-hand", "0", True, "", SplitConfig(), {}, {}, 0.0, "0" * 16)
     return EncodedSplit(manifest, *vocabularies, events, ends - 1, held_out(ends - 1), held_out(ends))
 
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from counting_backend import CountingBackend
 from mixed_domains import TRAINER
 
 from recascade.contracts.context import Context
@@ -73,6 +74,19 @@ def test_the_packed_loss_is_that_of_whole_padded_rows(data: EncodedSplit) -> Non
     padded.backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(packed, padded, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(gradient, other.item_embedding.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_the_compiler_sees_the_steps_of_an_expert_and_changes_nothing(data: EncodedSplit) -> None:
+    assert data.item_domains is not None
+    members = torch.from_numpy(data.item_domains.members(data.item_domains.names[1]))
+    batches = AdaptationData(data, TRAINER, domain=1, following=successors(data), max_length=40)
+    backend = CountingBackend()
+    compiling = replace(TRAINER, compile=True, compile_backend=backend)  # type: ignore[arg-type]
+    plain, compiled = (AdaptationModule(some_model(data), data, members, each) for each in (TRAINER, compiling))
+    for rows in (6, 9):
+        batch = batches.training_batch(np.arange(rows))
+        torch.testing.assert_close(compiled.training_step(batch, 0), plain.training_step(batch, 0))
+    assert backend.graphs > 0
 
 
 def test_an_expert_is_not_validated_where_it_trains_all_epochs(data: EncodedSplit) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -205,6 +206,25 @@ def test_target_sets_equal_python_sets(encoded_split: Callable[..., EncodedSplit
         assert found.items[mine].tolist() == sorted(wanted)
         assert found.counts[row] == len(wanted)
         assert found.repeated[mine].tolist() == [item in context.items.tolist() for item in sorted(wanted)]
+
+
+def test_histories_are_read_as_the_memory_allows_with_the_same_result(
+    encoded_split: Callable[..., EncodedSplit], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random, users, length = np.random.default_rng(0), 100, 1_000
+    histories = random.integers(0, 50, (users, length)).tolist()
+    data = encoded_split(histories, items=50, test=random.integers(0, 50, (users, 3)).tolist())
+    found, peaks = [], []
+    for memory in ("1TB", "8MB"):
+        monkeypatch.setenv("RECASCADE_MEMORY", memory)
+        tracemalloc.start()
+        found.append(target_sets(data.events, data.test, np.arange(users), 50))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert all(np.array_equal(*pair) for pair in zip(*found, strict=True))
+    assert found[0].repeated.any()
+    # Every event takes some words of 8 bytes while it is looked up: all of them here, at most a twentieth there.
+    assert peaks[1] < users * length * 8 / 2 < peaks[0]
 
 
 def test_unknown_targets_count_each(encoded_split: Callable[..., EncodedSplit]) -> None:

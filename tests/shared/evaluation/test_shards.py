@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +8,17 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from run_script import run_script
 
 from recascade.evaluation.shards import ALONE, Shard
 
-SCRIPT = Path(__file__).parents[2] / "support" / "shared_evaluation.py"
 TOGETHER = [(processes, rank) for processes in (2, 3) for rank in range(processes)]
 
 
 @pytest.fixture(scope="module")
 def evaluations(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("evaluations")
-    paths = [Path(sys.modules["recascade"].__file__).parents[1], SCRIPT.parent]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, str(SCRIPT), str(directory)], env=environment, capture_output=True, check=True)
+    run_script("shared_evaluation", directory)
     return directory
 
 

@@ -4,14 +4,13 @@ import csv
 import math
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from run_script import run_script
 from safetensors.torch import load_file
 
 from recascade.data.encoded import HeldOut
@@ -19,7 +18,6 @@ from recascade.errors import ConfigurationError, TrainingError
 from recascade.training.config import LossConfig
 from recascade.training.determinism import step_seed
 
-SCRIPT = Path(__file__).parents[2] / "support" / "small_fit.py"
 REPEATABLE = ("loss", "learning_rate", "ndcg@10")
 
 
@@ -49,11 +47,7 @@ def whole(small_fit, tmp_path_factory):
 @pytest.fixture(scope="module")
 def killed(small_fit, tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("killed")
-    source = Path(sys.modules["recascade"].__file__).parents[1]
-    environment = os.environ | {"PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
-    output = subprocess.run(
-        [sys.executable, str(SCRIPT), str(directory)], env=environment, capture_output=True, text=True, check=True
-    ).stdout
+    output = run_script("small_fit", directory)
     assert output.splitlines() == [f"{name} {int(signal.SIGKILL)}" for name in small_fit.KILLED]
     return directory
 

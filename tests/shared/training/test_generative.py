@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from recascade.contracts.context import Context
+from recascade.data.domains import ItemDomains
 from recascade.data.next_item import NextItemBatch, NextItemData
 from recascade.data.prefixes import PrefixData
+from recascade.data.split_config import SplitConfig
 from recascade.evaluation.config import EvaluationConfig
 from recascade.evaluation.evaluate import evaluate
 from recascade.models.decoder_only import DecoderOnly
@@ -37,11 +41,11 @@ def make_model(name: str) -> TIGER | DecoderOnly:
 NAMES = ("tiger", "tiger-causal", "decoder-only")
 
 
-def run(small_fit, name: str, directory: Path, **settings) -> tuple[FitResult, GenerativeModule]:
+def run(small_fit, name: str, directory: Path, split=None, **settings) -> tuple[FitResult, GenerativeModule]:
     torch.set_num_threads(1)
     plain = {"max_epochs": 2, "batch_sequences": 16, "learning_rate": 0.005, "progress": False, "tensorboard": False}
     trainer = TrainerConfig(**(plain | {"accelerator": "cpu"} | settings))
-    split, model = small_fit.small_split(), make_model(name)
+    split, model = split or small_fit.small_split(), make_model(name)
     module = GenerativeModule(model, split, trainer, (8, 20))
     if model.one_pass:
         data = NextItemData(split, trainer, max_length=10, windows="chunks", seed=1)
@@ -78,6 +82,17 @@ def test_the_monitor_is_what_the_evaluator_measures(small_fit, tmp_path: Path, n
     config = EvaluationConfig(cutoffs=[5], metrics=["ndcg"])
     measured = evaluate(module.retriever(), small_fit.small_split(), "validation", config)
     # Lightning keeps logged values in float32.
+    assert result.best_value == pytest.approx(measured.summary["ndcg@5"], abs=1e-7)
+
+
+def test_the_monitor_ranks_the_target_domain_alone_as_the_evaluator_does(small_fit, tmp_path: Path) -> None:
+    domains = ItemDomains(("even", "odd"), np.arange(20, dtype=np.int16) % 2)
+    split = small_fit.small_split()
+    manifest = replace(split.manifest, config=SplitConfig(target_domain="odd"))
+    split = replace(split, item_domains=domains, manifest=manifest)
+    result, module = run(small_fit, "decoder-only", tmp_path, split, max_epochs=1, monitor="ndcg@5")
+    measured = evaluate(module.retriever(), split, "validation", EvaluationConfig(cutoffs=[5], metrics=["ndcg"]))
+    assert (measured.lists[:, 0] % 2 == 1).all()
     assert result.best_value == pytest.approx(measured.summary["ndcg@5"], abs=1e-7)
 
 

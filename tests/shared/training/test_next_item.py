@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
@@ -11,7 +13,8 @@ from recascade.evaluation.config import EvaluationConfig
 from recascade.evaluation.evaluate import evaluate
 from recascade.models.next_item import InnerProductRetriever
 from recascade.training.config import LossConfig, TrainerConfig
-from recascade.training.next_item import NextItemModule, parse_monitor
+from recascade.training.next_item import NextItemModule
+from recascade.training.retrieval_validation import parse_monitor
 
 BASKETS = NextItemBatch(
     Context(
@@ -97,10 +100,8 @@ def test_binary_cross_entropy_with_one_negative_is_the_published_loss(make) -> N
 @pytest.mark.parametrize("exclude_seen", [False, True])
 @pytest.mark.parametrize("monitor", ["ndcg@10", "hit_rate@3"])
 def test_monitor_is_what_the_evaluator_measures(small_fit, tmp_path, monitor, exclude_seen) -> None:
-    def prepare(module: NextItemModule) -> None:
-        module.exclude_seen = exclude_seen
-
-    result, module = small_fit.run_fit(tmp_path, max_epochs=1, monitor=monitor, prepare=prepare)
+    made = partial(NextItemModule, exclude_seen=exclude_seen)
+    result, module = small_fit.run_fit(tmp_path, max_epochs=1, monitor=monitor, module_class=made)
     retriever = InnerProductRetriever(module.model, torch.ones(small_fit.ITEMS))
     name, cutoff = parse_monitor(monitor)
     config = EvaluationConfig(cutoffs=[cutoff], metrics=[name], exclude_seen=exclude_seen)

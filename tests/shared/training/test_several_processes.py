@@ -2,18 +2,15 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from run_script import run_script
 from safetensors.torch import load_file
 
 from recascade.errors import ConfigurationError
 
-SCRIPT = Path(__file__).parents[2] / "support" / "several_processes.py"
 WELL = ["", ""]
 # Attention does not change when the same is added to all keys: the gradient of their bias is rounding error, which Adam
 # scales up to whole steps.
@@ -23,9 +20,7 @@ NO_GRADIENT = ("key_value.bias",)
 @pytest.fixture(scope="module")
 def fits(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("several")
-    paths = [Path(sys.modules["recascade"].__file__).parents[1], SCRIPT.parent]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, str(SCRIPT), str(directory)], env=environment, capture_output=True, check=True)
+    run_script("several_processes", directory)
     return directory
 
 
@@ -125,6 +120,8 @@ def test_out_of_memory_in_one_process_names_the_setting(problems) -> None:
         ("seed", "the seed"),
         ("model", "the model"),
         ("data", "the training data"),
+        ("split", "the split"),
+        ("names", "the item names"),
     ],
 )
 def test_processes_given_different_things_are_refused_at_the_start(fits, problems, what, named) -> None:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from recascade.data.batching import BatchSettings
 from recascade.data.encoded import EncodedSplit
 from recascade.data.events import ranges
-from recascade.data.loader import ResumableLoader, place_of
+from recascade.data.loader import ResumableLoader, training_loader
 from recascade.data.next_item import NextItemBatch
 from recascade.data.prefixes import PrefixData
 from recascade_gr4ad.ad_values import AdValues
@@ -117,11 +117,8 @@ class AdData(L.LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader[AdBatch]:
         """Every target once per epoch, over all ranks."""
-        rank, world_size = place_of(self)
         lengths = self.prefixes.windows.lengths
-        return ResumableLoader(
-            self.training_batch, lengths, self.settings, seed=self.seed, rank=rank, world_size=world_size
-        )
+        return training_loader(self.training_batch, lengths, self.settings, self, seed=self.seed)
 
     def val_dataloader(self) -> DataLoader[Tensor]:
         """Rows of the validation part."""

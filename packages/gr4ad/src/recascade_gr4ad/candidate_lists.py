@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from recascade.data.batching import BatchSettings
-from recascade.data.loader import ResumableLoader, place_of
+from recascade.data.loader import ResumableLoader, training_loader
 from recascade.models.evaluation_mode import evaluation_mode
 from recascade.models.generative_retriever import GenerativeRetriever
 from recascade_gr4ad.ad_batches import AdBatch, AdData, first_targets
@@ -102,9 +102,8 @@ class ListData(L.LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader[ListBatch]:
         """Every list once per epoch, over all ranks."""
-        rank, world_size = place_of(self)
         lengths = self.ads.prefixes.windows.lengths[self.lists.rows]
-        return ResumableLoader(self.batch, lengths, self.settings, seed=self.ads.seed, rank=rank, world_size=world_size)
+        return training_loader(self.batch, lengths, self.settings, self, seed=self.ads.seed)
 
     def val_dataloader(self) -> DataLoader[Tensor]:
         """Rows of the validation part."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,16 +10,16 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model
 
-from recascade.contracts.method import FIT_FILE, Experiment
+from recascade.contracts.method import Experiment
 from recascade.data.encoded import EncodedSplit
 from recascade.data.events import ranges
 from recascade.errors import ConfigurationError, DataError
-from recascade.files import write_json
 from recascade.models.beam_widths import beam_widths
 from recascade.models.generative_retriever import GenerativeRetriever
 from recascade.tokenizers.run_ids import ids_of_run
 from recascade.tokenizers.semantic_ids import SemanticIds
 from recascade.tokenizers.tokenize import tokenize
+from recascade.training.after_fit import on_accelerator, write_facts
 from recascade.training.fit import FitResult
 from recascade.training.fit import fit as train
 from recascade_gr4ad.ad_batches import AdData, event_worth
@@ -70,8 +69,9 @@ def fit(experiment: Experiment) -> GenerativeRetriever:
     if settings.preference.objective != "none" and values is not None:
         results.append(_rank(module, ads, values, experiment))
     write_run(experiment.directory, settings, data, ids, buckets, values, model)
-    _write_facts(experiment, model, values, results)
-    return _on_accelerator(module, experiment).retriever()
+    synthetic = values is not None and values.synthetic
+    write_facts(experiment.directory, model, results, synthetic_values=synthetic)
+    return on_accelerator(module, experiment.trainer).retriever()
 
 
 def semantic_ids(settings: GR4ADConfig, experiment: Experiment) -> SemanticIds:
@@ -99,7 +99,12 @@ def _rank(module: GR4ADModule, ads: AdData, values: AdValues, experiment: Experi
     settings: GR4ADConfig = experiment.config
     preference = settings.preference
     lists = generate_lists(
-        _on_accelerator(module, experiment).retriever(), ads, values, preference, settings.values, seed=experiment.seed
+        on_accelerator(module, experiment.trainer).retriever(),
+        ads,
+        values,
+        preference,
+        settings.values,
+        seed=experiment.seed,
     )
     # Recall chose the first stage's weights; the second runs its steps to the end, whatever recall says.
     trainer = replace(
@@ -120,13 +125,6 @@ def _rank(module: GR4ADModule, ads: AdData, values: AdValues, experiment: Experi
     return train(module, data, trainer, directory, experiment.seed)
 
 
-def _on_accelerator(module: GR4ADModule, experiment: Experiment) -> GR4ADModule:
-    """The module where it searches fastest; training leaves it on the CPU."""
-    if torch.cuda.is_available() and experiment.trainer.accelerator in ("auto", "gpu", "cuda"):
-        module.to("cuda")
-    return module
-
-
 def _load(model: LazyAR, path: Path) -> None:
     try:
         load_model(model, path)
@@ -139,18 +137,3 @@ def _load(model: LazyAR, path: Path) -> None:
             f"{path} does not hold the weights of this decoder; start the second stage with the ids, values and model "
             "settings of the run that wrote it."
         ) from error
-
-
-def _write_facts(experiment: Experiment, model: LazyAR, values: AdValues | None, results: Sequence[FitResult]) -> None:
-    seconds = sum(result.seconds for result in results)
-    targets = sum(result.targets for result in results)
-    facts = {
-        "epochs": results[0].epochs if results else 0,
-        "best_epoch": results[0].best_epoch if results else 0,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "targets_per_second": targets / seconds if seconds else 0.0,
-        "fit_seconds": seconds,
-        "fit_cpu_seconds": sum(result.cpu_seconds for result in results),
-        "synthetic_values": values is not None and values.synthetic,
-    }
-    write_json(experiment.directory / FIT_FILE, facts)

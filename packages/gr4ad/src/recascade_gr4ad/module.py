@@ -1,11 +1,10 @@
-"""Training of GR4AD: the losses and the steps of both stages, nothing else."""
+"""Training of GR4AD: the losses of both stages, nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
-import lightning.pytorch as L
 import torch
 from torch import Tensor
 
@@ -13,8 +12,7 @@ from recascade.data.encoded import EncodedSplit
 from recascade.models.generative_retriever import GenerativeRetriever, Sharing
 from recascade.training.compilation import compiled
 from recascade.training.config import TrainerConfig
-from recascade.training.optimizer import adam
-from recascade.training.retrieval_validation import RetrievalValidation
+from recascade.training.retrieval_module import RetrievalModule
 from recascade_gr4ad.ad_batches import AdBatch
 from recascade_gr4ad.candidate_lists import ListBatch
 from recascade_gr4ad.config import GR4ADConfig
@@ -27,7 +25,7 @@ from recascade_gr4ad.value_reranker import ValueReranker
 from recascade_gr4ad.vsl import next_token_loss, step_losses, value_aware_loss
 
 
-class GR4ADModule(L.LightningModule):
+class GR4ADModule(RetrievalModule):
     """Minimises L_VSL on an ``AdBatch``; on a ``ListBatch`` a ranking objective beside L_VSL of the logged item.
 
     Args:
@@ -40,7 +38,7 @@ class GR4ADModule(L.LightningModule):
         exclude_seen: validate as the evaluation will.
     """
 
-    _popularity: Tensor
+    model: LazyAR
 
     def __init__(
         self,
@@ -53,16 +51,11 @@ class GR4ADModule(L.LightningModule):
         buckets: ValueBuckets | None,
         exclude_seen: bool = False,
     ) -> None:
-        super().__init__()
-        self.model = model
+        super().__init__(model, data, trainer, exclude_seen=exclude_seen)
         self.config = config
-        self.trainer_config = trainer
         self.widths = tuple(widths)
         self.buckets = buckets
-        self.register_buffer("_popularity", torch.from_numpy(data.item_counts).float(), persistent=False)
-        self.validation = RetrievalValidation(data, trainer.monitor, exclude_seen=exclude_seen)
         self._target_states = compiled(model.target_states, trainer)
-        self._retriever: GenerativeRetriever | None = None
 
     def training_step(self, batch: AdBatch | ListBatch, batch_idx: int) -> Tensor:
         """The loss of a batch, of either stage."""
@@ -131,29 +124,11 @@ class GR4ADModule(L.LightningModule):
         return GenerativeRetriever(
             self.model,
             self.model.history.item_codes,
-            self._popularity,
+            self.popularity,
             self.widths,
             sharing=cast(Sharing, self.config.sharing),
             rescore=rescore,
         )
-
-    def on_validation_epoch_start(self) -> None:
-        """Have a trie ready."""
-        self._retriever = self.retriever()
-
-    def validation_step(self, rows: Tensor, batch_idx: int) -> None:
-        """The monitored metric of these rows (int64 ``[B]``) of the validation part."""
-        assert self._retriever is not None
-        self.validation.measure(self._retriever, rows, self.device)
-
-    def on_validation_epoch_end(self) -> None:
-        """Mean over users, over all ranks."""
-        self.log(self.trainer_config.monitor, self.validation.take_mean(self), logger=False)
-        self._retriever = None
-
-    def configure_optimizers(self) -> Any:
-        """Adam over the model's parameters."""
-        return adam(self.model.parameters(), self.trainer_config)
 
     def _logits(self, states: Tensor) -> list[Tensor]:
         """Of each step, float ``[N, V_t]``, from states ``[N, steps, d]``."""

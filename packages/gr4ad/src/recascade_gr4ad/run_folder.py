@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_model, save_model
 
 from recascade.data.features import FeatureTable
+from recascade.data.newest_events import newest_events
 from recascade.data.vocabulary import Vocabulary
 from recascade.errors import DataError
 from recascade.files import read_json, write_atomically, write_folder_atomically, write_json
@@ -80,15 +81,8 @@ def write_run(
     with write_atomically(directory / _WEIGHTS) as temporary:
         save_model(model, str(temporary))
     items = pl.DataFrame({"item_id": data.items.ids, "popularity": data.item_counts})
-    offsets, events = np.asarray(data.events.offsets), np.asarray(data.events.items)
-    starts = np.maximum(offsets[:-1], offsets[1:] - settings.max_length)
-    rows = np.repeat(np.arange(len(data.users)), offsets[1:] - starts)
-    places = np.arange(len(rows)) - np.searchsorted(rows, rows) + starts[rows]
-    newest = pl.DataFrame({"row": rows, "items": events[places].astype(np.int64)})
-    users = pl.DataFrame({"row": np.arange(len(data.users)), "user_id": data.users.ids}).join(
-        newest.group_by("row", maintain_order=True).agg("items"), on="row", how="left", maintain_order="left"
-    )
-    for frame, name in ((items, _ITEMS), (users.drop("row"), _USERS)):
+    users = newest_events(data, settings.max_length).drop("timestamps")
+    for frame, name in ((items, _ITEMS), (users, _USERS)):
         with write_atomically(directory / name) as temporary:
             frame.write_parquet(temporary)
     features = directory / _USER_FEATURES

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import torch
 
-from recascade.contracts.method import FIT_FILE, RerankingExperiment
+from recascade.contracts.method import RerankingExperiment
 from recascade.contracts.reranker import Reranker
 from recascade.data.reranking_data import RerankingData
 from recascade.errors import ConfigurationError
-from recascade.files import write_json
+from recascade.training.after_fit import on_accelerator, write_facts
 from recascade.training.fit import FitResult
 from recascade.training.fit import fit as train
+from recascade_psad import run_folder
 from recascade_psad.config import PSADConfig
 from recascade_psad.model import PSADModel
 from recascade_psad.module import PSADModule
 from recascade_psad.reranker import StudentReranker, TeacherReranker
-from recascade_psad.run_folder import write_facts
 
 TEACHER_FOLDER = "teacher"
 
@@ -51,10 +51,11 @@ def fit(experiment: RerankingExperiment) -> Reranker:
             student_learns=model.student is not None,
         )
     results.append(train(module, _lists(experiment), experiment.trainer, experiment.directory, experiment.seed))
-    write_facts(experiment.directory, settings, experiment.lists.inputs)
-    write_json(experiment.directory / FIT_FILE, _facts(model, results))
-    if torch.cuda.is_available() and experiment.trainer.accelerator in ("auto", "gpu", "cuda"):
-        model.to("cuda")
+    run_folder.write_facts(experiment.directory, settings, experiment.lists.inputs)
+    # The last stage is the one that serves.
+    epochs = {"epochs": results[-1].epochs, "best_epoch": results[-1].best_epoch}
+    write_facts(experiment.directory, model, results, served_parameters=_served_parameters(model), **epochs)
+    on_accelerator(model, experiment.trainer)
     return reranker
 
 
@@ -73,21 +74,9 @@ def _lists(experiment: RerankingExperiment) -> RerankingData:
     return RerankingData(experiment.lists, experiment.trainer, seed=experiment.seed)
 
 
-def _facts(model: PSADModel, results: list[FitResult]) -> dict[str, object]:
-    """Costs of all stages together; epochs are those of the last."""
-    seconds = sum(result.seconds for result in results)
-    served = [model.teacher] if model.config.serve == "teacher" else [model.student]
-    profile = model.teacher_profile if model.config.serve == "teacher" and model.teacher_profile else model.profile
-    return {
-        "epochs": results[-1].epochs,
-        "best_epoch": results[-1].best_epoch,
-        "parameters": _parameters([model]),
-        "served_parameters": _parameters([profile, *served]),
-        "targets_per_second": sum(result.targets for result in results) / seconds if seconds else 0.0,
-        "fit_seconds": seconds,
-        "fit_cpu_seconds": sum(result.cpu_seconds for result in results),
-    }
-
-
-def _parameters(modules: list[torch.nn.Module | None]) -> int:
-    return sum(parameter.numel() for module in modules if module is not None for parameter in module.parameters())
+def _served_parameters(model: PSADModel) -> int:
+    """Parameters of the network that serves and of the profile that it reads."""
+    teaches = model.config.serve == "teacher"
+    profile = model.teacher_profile if teaches and model.teacher_profile else model.profile
+    parts = [profile, model.teacher if teaches else model.student]
+    return sum(parameter.numel() for part in parts if part is not None for parameter in part.parameters())

@@ -93,3 +93,8 @@ def code_log_probs(generator: Generator[Any], state: Any, codes: Tensor) -> tupl
         parents = torch.arange(width, device=codes.device) if level else torch.zeros_like(codes[0, :, 0])
         beams = Beams(codes[..., : level + 1], parents.expand(requests, -1))
     return torch.stack(chosen, dim=2), torch.stack(entropies, dim=2)
+
+
+def answer_log_probs(generator: Generator[Any], context: Context, codes: Tensor) -> tuple[Tensor, Tensor]:
+    """``code_log_probs`` of answers (int64 ``[R, n, L]``) to R requests."""
+    return code_log_probs(generator, generator.encode(context), codes)

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recascade.contracts.method import FIT_FILE, Experiment
+from recascade.contracts.method import Experiment
 from recascade.data.next_item import NextItemData
-from recascade.data.prefixes import PrefixData
+from recascade.data.prefixes import PrefixData, generator_data
 from recascade.errors import ConfigurationError
-from recascade.files import write_json
 from recascade.models.beam_widths import beam_widths
 from recascade.models.code_generator import CodeGenerator
 from recascade.models.generative_retriever import GenerativeRetriever, Sharing
+from recascade.training.after_fit import on_accelerator, write_facts
 from recascade.training.config import TrainerConfig
 from recascade.training.fit import FitResult
 from recascade.training.fit import fit as train
@@ -68,28 +68,14 @@ def fit(experiment: Experiment) -> GenerativeRetriever:
         results.append(result)
     elif settings.stage == "continue":
         results.append(_continue(supervised, experiment, reinforced))
-    seconds = sum(result.seconds for result in results)
-    common = {
-        "epochs": results[0].epochs if results else 0,
-        "best_epoch": results[0].best_epoch if results else 0,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "targets_per_second": sum(result.targets for result in results) / seconds if seconds else 0.0,
-        "fit_seconds": seconds,
-        "fit_cpu_seconds": sum(result.cpu_seconds for result in results),
-    }
-    write_json(experiment.directory / FIT_FILE, common | facts)
-    if torch.cuda.is_available() and experiment.trainer.accelerator in ("auto", "gpu", "cuda"):
-        supervised.to("cuda")
-    return supervised.retriever()
+    write_facts(experiment.directory, model, results, **facts)
+    return on_accelerator(supervised, experiment.trainer).retriever()
 
 
 def _supervised_batches(model: CodeGenerator, experiment: Experiment, chosen: NDArray[np.bool_]) -> NextItemData:
-    """A sequence per target, or, for a model that learns them in one pass, all of a user's events in windows."""
     data, trainer, seed = experiment.data, experiment.trainer, experiment.seed
-    if model.one_pass:
-        whole = NextItemData(data, trainer, max_length=model.max_length, windows="chunks", seed=seed)
-        return of_users(whole, chosen)
-    return of_users(PrefixData(data, trainer, max_length=model.max_length, seed=seed), chosen)
+    whole = generator_data(data, trainer, max_length=model.max_length, one_pass=model.one_pass, seed=seed)
+    return of_users(whole, chosen)
 
 
 def _prompts(
@@ -114,7 +100,6 @@ def _second_stage(experiment: Experiment, optimiser_steps: int) -> tuple[Trainer
         warmup_steps=update.warmup_steps,
         weight_decay=update.weight_decay,
         gradient_clip=update.gradient_clip,
-        compile=False,
         validate_every=0,
         patience=0,
     )

@@ -17,9 +17,10 @@ from recascade.errors import ConfigurationError, DataError
 from recascade.models.evaluation_mode import evaluation_mode
 from recascade.nn.code_tree import CodeTree, CompleteTree
 from recascade.nn.prefix_trie import PrefixTrie
+from recascade.training.compilation import compiled
 from recascade.training.config import TrainerConfig
 from recascade.training.optimizer import adam
-from recascade_recast.actor import ActorRows, code_log_probs, gather_rows
+from recascade_recast.actor import ActorRows, answer_log_probs, gather_rows
 from recascade_recast.config import ReCastConfig
 from recascade_recast.diagnostics import diagnose, unique_rate
 from recascade_recast.groups import judge
@@ -73,6 +74,7 @@ class ReCastModule(L.LightningModule):
         self.model = model
         self.config = config
         self.trainer_config = trainer
+        self._answer_log_probs = compiled(answer_log_probs, trainer)
         self.clipping = Clipping.of(config.update)
         self.register_buffer("item_codes", codes, persistent=False)
         # A running mean, kept in checkpoints: adaptive repair goes on from it.
@@ -200,7 +202,7 @@ class ReCastModule(L.LightningModule):
         for number in range(update.passes):
             optimizer.zero_grad(set_to_none=True)
             if rows.tokens:
-                log_probs, entropies = code_log_probs(self.generator, self.generator.encode(rows.context), rows.codes)
+                log_probs, entropies = self._answer_log_probs(self.generator, rows.context, rows.codes)
                 old = log_probs.detach() if old is None else old
                 loss = self._loss(rows, log_probs, old, reference, answers)
                 self.manual_backward(loss)
@@ -235,7 +237,7 @@ class ReCastModule(L.LightningModule):
         if not isinstance(self.reference, Generator) or not rows.tokens:
             return None
         begin = time.perf_counter()
-        found = code_log_probs(self.reference, self.reference.encode(rows.context), rows.codes)[0]
+        found = self._answer_log_probs(self.reference, rows.context, rows.codes)[0]
         self.tally.add_total("reference_seconds", time.perf_counter() - begin)
         return found
 

@@ -7,9 +7,9 @@ from typing import cast
 import numpy as np
 import torch
 
-from recascade.contracts.method import FIT_FILE, Experiment
+from recascade.contracts.method import Experiment
 from recascade.data.next_item import Windows
-from recascade.files import write_json
+from recascade.training.after_fit import on_accelerator, write_facts
 from recascade.training.fit import fit as train
 from recascade_relaygr.build import build
 from recascade_relaygr.config import RelayGRConfig
@@ -41,16 +41,5 @@ def fit(experiment: Experiment) -> ShortlistRetriever:
     result = train(module, batches, experiment.trainer, experiment.directory, experiment.seed)
     error = check_prefix_safety(model.cpu().eval(), len(data.items))
     write_run(experiment.directory, settings, data, model)
-    facts = {
-        "epochs": result.epochs,
-        "best_epoch": result.best_epoch,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "targets_per_second": result.targets_per_second,
-        "fit_seconds": result.seconds,
-        "fit_cpu_seconds": result.cpu_seconds,
-        "prefix_error": error,
-    }
-    write_json(experiment.directory / FIT_FILE, facts)
-    if torch.cuda.is_available() and experiment.trainer.accelerator in ("auto", "gpu", "cuda"):
-        model.to("cuda")
-    return module.retriever()
+    write_facts(experiment.directory, model, [result], prefix_error=error)
+    return on_accelerator(module, experiment.trainer).retriever()

@@ -7,12 +7,12 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
 import torch
 from safetensors.torch import load_file, save_file
 
 from recascade.contracts.context import Context
+from recascade.data.newest_events import newest_events
 from recascade.errors import DataError
 from recascade.files import read_json, write_atomically, write_json
 from recascade.settings import compose_sections, flatten
@@ -53,25 +53,9 @@ def write_run(directory: Path, settings: RelayGRConfig, data: EncodedSplit, mode
     folder with them is complete."""
     with write_atomically(directory / _WEIGHTS) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary)
-    offsets = np.asarray(data.events.offsets)
     # Twice what the model reads: the oldest events of a longer history fall away in whole blocks.
-    starts = np.maximum(offsets[:-1], offsets[1:] - 2 * settings.max_length)
-    rows = np.repeat(np.arange(len(data.users)), offsets[1:] - starts)
-    places = np.arange(len(rows)) - np.searchsorted(rows, rows) + starts[rows]
-    events = pl.DataFrame(
-        {
-            "row": rows,
-            "items": np.asarray(data.events.items)[places].astype(np.int64),
-            "timestamps": np.asarray(data.events.timestamps)[places],
-        }
-    )
-    users = pl.DataFrame({"row": np.arange(len(data.users)), "user_id": data.users.ids}).join(
-        events.group_by("row", maintain_order=True).agg("items", "timestamps"),
-        on="row",
-        how="left",
-        maintain_order="left",
-    )
-    for frame, name in ((pl.DataFrame({"item_id": data.items.ids}), _ITEMS), (users.drop("row"), _USERS)):
+    users = newest_events(data, 2 * settings.max_length)
+    for frame, name in ((pl.DataFrame({"item_id": data.items.ids}), _ITEMS), (users, _USERS)):
         with write_atomically(directory / name) as temporary:
             frame.write_parquet(temporary)
     write_json(directory / _FACTS, {"model": asdict(settings), "has_times": model.time_buckets > 0})

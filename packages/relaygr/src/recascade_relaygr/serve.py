@@ -7,15 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from recascade.serving.http import application
 from recascade.serving.metrics import Metrics
 from recascade.serving.one_thread import compute_on_one_thread
 from recascade.settings import compose_sections
-from recascade_relaygr.engine.engine import RelayEngine
 from recascade_relaygr.engine.front import Engine
 from recascade_relaygr.engine.host import EngineHost
+from recascade_relaygr.engine.of_run import engine_of
 from recascade_relaygr.relay.config import RelayConfig
 from recascade_relaygr.run_folder import ServedRun, read_run
 from recascade_relaygr.serve_config import ServeConfig
@@ -53,16 +51,4 @@ def _host(directory: Path, run: ServedRun, config: ServeConfig, relay: RelayConf
         from recascade_relaygr.cluster.ray_engine import RayEngine
 
         return EngineHost(partial(RayEngine, directory, config, relay))
-    return EngineHost(
-        partial(
-            RelayEngine,
-            run.model.to(config.device),
-            len(run.items),
-            relay,
-            version=run.version,
-            instances=config.instances,
-            device=config.device,
-            state_dtype=getattr(torch, config.precision),
-            tolerance=config.tolerance or None,
-        )
-    )
+    return EngineHost(partial(engine_of, run, config, relay, instances=config.instances))

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from recascade.data.encoded import EncodedSplit
 from recascade.data.events import ranges
 from recascade.data.next_item import NextItemBatch, NextItemData, TrainingWindows, Windows
 from recascade.models.post_norm_sasrec import PostNormSASRec
 from recascade.nn.losses import full_softmax
+from recascade.training.compilation import compiled
 from recascade.training.config import LossConfig, TrainerConfig
 from recascade.training.next_item import NextItemModule
 
@@ -106,13 +107,12 @@ class AdaptationModule(NextItemModule):
 
     _members: Tensor
 
-    def __init__(self, model: nn.Module, data: EncodedSplit, members: Tensor, trainer: TrainerConfig) -> None:
+    def __init__(self, model: PostNormSASRec, data: EncodedSplit, members: Tensor, trainer: TrainerConfig) -> None:
         super().__init__(model, data, LossConfig(), trainer)
         self.register_buffer("_members", members, persistent=False)
+        self._states_at = compiled(model.states, trainer)
 
     def training_step(self, batch: NextItemBatch, batch_idx: int) -> Tensor:
         """The mean loss over the batch's terms."""
-        model = cast(PostNormSASRec, self.model)
-        return full_softmax(
-            model.states(batch.context, batch.positions), model.item_vectors(self._members), batch.targets
-        )
+        states = self._states_at(batch.context, batch.positions)
+        return full_softmax(states, self._item_vectors(self._members), batch.targets)

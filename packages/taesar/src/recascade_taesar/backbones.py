@@ -14,8 +14,9 @@ from recascade.data.next_item import NextItemData, Windows
 from recascade.models.cl4srec import CL4SRec
 from recascade.models.gru4rec import GRU4Rec
 from recascade.models.hstu import HSTU
-from recascade.models.next_item import InnerProductRetriever, NextItemModel
+from recascade.models.next_item import InnerProductRetriever
 from recascade.models.sasrec import SASRec
+from recascade.training.after_fit import on_accelerator
 from recascade.training.cl4srec import CL4SRecModule
 from recascade.training.fit import FitResult, fit
 from recascade.training.next_item import NextItemModule
@@ -44,9 +45,7 @@ def train_backbone(
         data, trainer, max_length=config.max_length, windows=cast(Windows, config.windows), seed=experiment.seed
     )
     result = fit(module, batches, trainer, experiment.directory, experiment.seed)
-    if torch.cuda.is_available() and trainer.accelerator in ("auto", "gpu", "cuda"):
-        model.to("cuda")
-    return InnerProductRetriever(cast(NextItemModel, model), torch.from_numpy(data.item_counts)), result
+    return on_accelerator(module, trainer).retriever(), result
 
 
 def _build(config: BackboneConfig, data: EncodedSplit) -> nn.Module:

@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import load_model
 
 from recascade.data.encoded import EncodedSplit
-from recascade.data.fingerprint import TableDigest
 from recascade.data.next_item import NextItemData, Windows
 from recascade.errors import ConfigurationError
 from recascade.files import read_json, write_json
@@ -91,9 +90,7 @@ def train_models(
 
 def _claim_items(data: EncodedSplit, directory: Path) -> None:
     """Write down which items the models know, in which order, or refuse models of others."""
-    known = TableDigest()
-    known.update(data.items.ids.to_frame())
-    digest, path = known.digest().hex(), directory / "items.json"
+    digest, path = data.items.digest(), directory / "items.json"
     if not path.is_file():
         directory.mkdir(parents=True, exist_ok=True)
         write_json(path, {"count": len(data.items), "sha256": digest})

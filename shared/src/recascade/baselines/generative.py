@@ -8,10 +8,8 @@ from typing import cast
 import torch
 
 from recascade.baselines.generative_config import DecoderOnlyConfig, TIGERConfig
-from recascade.contracts.method import FIT_FILE, Experiment
-from recascade.data.next_item import NextItemData
-from recascade.data.prefixes import PrefixData
-from recascade.files import write_json
+from recascade.contracts.method import Experiment
+from recascade.data.prefixes import generator_data
 from recascade.models.beam_widths import beam_widths
 from recascade.models.code_generator import CodeGenerator
 from recascade.models.decoder_only import DecoderOnly
@@ -21,6 +19,7 @@ from recascade.models.tiger import TIGER
 from recascade.tokenizers.run_ids import ids_of_run
 from recascade.tokenizers.semantic_ids import SemanticIds
 from recascade.tokenizers.tokenize import tokenize
+from recascade.training.after_fit import on_accelerator, write_facts
 from recascade.training.fit import fit
 from recascade.training.generative import GenerativeModule
 
@@ -86,24 +85,8 @@ def _train(model: CodeGenerator, beams: Sequence[int], sharing: str, experiment:
         sharing=cast(Sharing, sharing),
         exclude_seen=experiment.exclude_seen,
     )
-    result = fit(module, _batches(model, experiment), experiment.trainer, experiment.directory, experiment.seed)
-    facts = {
-        "epochs": result.epochs,
-        "best_epoch": result.best_epoch,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "targets_per_second": result.targets_per_second,
-        "fit_seconds": result.seconds,
-        "fit_cpu_seconds": result.cpu_seconds,
-    }
-    write_json(experiment.directory / FIT_FILE, facts)
-    if torch.cuda.is_available() and experiment.trainer.accelerator in ("auto", "gpu", "cuda"):
-        module.to("cuda")
-    return module.retriever()
-
-
-def _batches(model: CodeGenerator, experiment: Experiment) -> NextItemData:
-    """A sequence per target, or, for a model that learns them in one pass, all of a user's events in windows."""
     data, trainer, seed = experiment.data, experiment.trainer, experiment.seed
-    if model.one_pass:
-        return NextItemData(data, trainer, max_length=model.max_length, windows="chunks", seed=seed)
-    return PrefixData(data, trainer, max_length=model.max_length, seed=seed)
+    batches = generator_data(data, trainer, max_length=model.max_length, one_pass=model.one_pass, seed=seed)
+    result = fit(module, batches, trainer, experiment.directory, seed)
+    write_facts(experiment.directory, model, [result])
+    return on_accelerator(module, experiment.trainer).retriever()

@@ -10,9 +10,8 @@ from torch import nn
 
 from recascade.baselines import config
 from recascade.baselines.cross_domain_config import CrossDomainSASRecConfig
-from recascade.contracts.method import FIT_FILE, Experiment
+from recascade.contracts.method import Experiment
 from recascade.data.next_item import NextItemData, Windows
-from recascade.files import write_json
 from recascade.models.cl4srec import CL4SRec
 from recascade.models.cross_domain_sasrec import CrossDomainSASRec
 from recascade.models.dssm import DSSM
@@ -22,6 +21,7 @@ from recascade.models.next_item import InnerProductRetriever, NextItemModel
 from recascade.models.sasrec import SASRec
 from recascade.models.two_tower import Similarity
 from recascade.nn.hstu import Normaliser
+from recascade.training.after_fit import on_accelerator, write_facts
 from recascade.training.cl4srec import CL4SRecModule
 from recascade.training.config import LossConfig
 from recascade.training.domain_next_item import DomainNextItemModule
@@ -166,15 +166,5 @@ def _train(module: NextItemModule, windows: str, experiment: Experiment) -> Inne
         seed=experiment.seed,
     )
     result = fit(module, batches, experiment.trainer, experiment.directory, experiment.seed)
-    facts = {
-        "epochs": result.epochs,
-        "best_epoch": result.best_epoch,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "targets_per_second": result.targets_per_second,
-        "fit_seconds": result.seconds,
-        "fit_cpu_seconds": result.cpu_seconds,
-    }
-    write_json(experiment.directory / FIT_FILE, facts)
-    if torch.cuda.is_available() and experiment.trainer.accelerator in ("auto", "gpu", "cuda"):
-        model.to("cuda")
-    return InnerProductRetriever(next_item_model, torch.from_numpy(experiment.data.item_counts))
+    write_facts(experiment.directory, model, [result])
+    return on_accelerator(module, experiment.trainer).retriever()

@@ -9,13 +9,12 @@ import torch
 from torch import nn
 
 from recascade.baselines import reranking_config
-from recascade.contracts.method import FIT_FILE, RerankingExperiment
+from recascade.contracts.method import RerankingExperiment
 from recascade.contracts.reranker import Reranker
 from recascade.data.reranking_data import RerankingData
 from recascade.evaluation.evaluate_lists import evaluate_lists
 from recascade.evaluation.list_config import ListEvaluationConfig
 from recascade.evaluation.list_metrics import parse_list_metric
-from recascade.files import write_json
 from recascade.models.dlcm import DLCM
 from recascade.models.dpp import DPP
 from recascade.models.initial_order import InitialOrder
@@ -27,6 +26,7 @@ from recascade.models.nar4rec import NAR4Rec
 from recascade.models.prm import PRM
 from recascade.models.seq2slate import Seq2Slate
 from recascade.models.set_rank import SetRank
+from recascade.training.after_fit import on_accelerator, write_facts
 from recascade.training.fit import fit
 from recascade.training.reranking import (
     Objective,
@@ -157,14 +157,5 @@ def _train(model: nn.Module, objective: Objective, reranker: Reranker, experimen
     module = RerankingModule(model, objective, reranker, experiment.trainer)
     batches = RerankingData(experiment.lists, experiment.trainer, seed=experiment.seed)
     result = fit(module, batches, experiment.trainer, experiment.directory, experiment.seed)
-    facts = {
-        "epochs": result.epochs,
-        "best_epoch": result.best_epoch,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "targets_per_second": result.targets_per_second,
-        "fit_seconds": result.seconds,
-        "fit_cpu_seconds": result.cpu_seconds,
-    }
-    write_json(experiment.directory / FIT_FILE, facts)
-    if torch.cuda.is_available() and experiment.trainer.accelerator in ("auto", "gpu", "cuda"):
-        model.to("cuda")
+    write_facts(experiment.directory, model, [result])
+    on_accelerator(model, experiment.trainer)

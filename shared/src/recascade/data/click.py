@@ -16,7 +16,7 @@ from recascade.contracts.context import Context
 from recascade.data.batching import BatchSettings
 from recascade.data.events import EventSequences, offsets_of, ranges
 from recascade.data.features import FeatureTable
-from recascade.data.loader import ResumableLoader, evaluation_loader, place_of
+from recascade.data.loader import ResumableLoader, evaluation_loader, training_loader
 from recascade.data.vocabulary import Vocabulary
 from recascade.errors import DataError, did_you_mean
 
@@ -223,15 +223,8 @@ class ClickData(L.LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader[ClickBatch]:
         """Every training row once per epoch, over all ranks."""
-        rank, world_size = place_of(self)
-        return ResumableLoader(
-            self._training_batch,
-            self._lengths[self.training] + 1,
-            self.settings,
-            seed=self.seed,
-            rank=rank,
-            world_size=world_size,
-        )
+        lengths = self._lengths[self.training] + 1
+        return training_loader(self._training_batch, lengths, self.settings, self, seed=self.seed)
 
     def val_dataloader(self) -> DataLoader[ClickBatch]:
         """Every validation row once, in order."""

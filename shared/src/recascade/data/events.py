@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from recascade.data.memory import events_at_a_time
+
 # What is computed of every event is computed for so many at a time: the arrays may be larger than the memory.
 EVENTS_AT_ONCE = 4_000_000
 
@@ -52,14 +54,15 @@ def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def stretches(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Cut rows ``0…R-1`` into stretches ``start:stop`` of at most ``EVENTS_AT_ONCE`` events, or one longer row.
+    """Cut rows ``0…R-1`` into stretches ``start:stop`` of at most ``EVENTS_AT_ONCE`` events (fewer where the memory is
+    small, see ``recascade.data.memory``), or one longer row.
 
     Args:
         offsets: int64 ``[R + 1]``; row ``r`` owns events ``offsets[r]`` to ``offsets[r + 1]``.
     """
-    start, rows = 0, len(offsets) - 1
+    start, rows, most = 0, len(offsets) - 1, min(EVENTS_AT_ONCE, events_at_a_time())
     while start < rows:
-        stop = int(np.searchsorted(offsets, offsets[start] + EVENTS_AT_ONCE, side="right")) - 1
+        stop = int(np.searchsorted(offsets, offsets[start] + most, side="right")) - 1
         yield start, max(stop, start + 1)
         start = max(stop, start + 1)
 

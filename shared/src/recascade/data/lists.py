@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from recascade.data.batching import BatchSettings
 from recascade.data.events import offsets_of, ranges
-from recascade.data.loader import ResumableLoader, evaluation_loader, place_of
+from recascade.data.loader import ResumableLoader, evaluation_loader, training_loader
 from recascade.data.schema import explain_read_failure
 from recascade.errors import DataError
 
@@ -189,15 +189,8 @@ class ListData(L.LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader[ListBatch]:
         """Every training list once per epoch, over all ranks."""
-        rank, world_size = place_of(self)
-        return ResumableLoader(
-            self._training_batch,
-            self.lists.lengths[self.training],
-            self.settings,
-            seed=self.seed,
-            rank=rank,
-            world_size=world_size,
-        )
+        lengths = self.lists.lengths[self.training]
+        return training_loader(self._training_batch, lengths, self.settings, self, seed=self.seed)
 
     def val_dataloader(self) -> DataLoader[ListBatch]:
         """Every list of the validation fold once, in order."""

@@ -132,10 +132,17 @@ class ResumableLoader(Generic[Batch]):
         }
 
 
-def place_of(data_module: L.LightningDataModule) -> tuple[int, int]:
-    """Rank and world size of the trainer that a data module serves; (0, 1) while there is none."""
-    trainer = data_module.trainer
-    return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+def training_loader(
+    assemble: Assemble[Batch],
+    lengths: NDArray[np.int64],
+    settings: BatchSettings,
+    data_module: L.LightningDataModule,
+    *,
+    seed: int,
+) -> ResumableLoader[Batch]:
+    """The ``ResumableLoader`` of this process's share of a data module's training batches."""
+    rank, world_size = _place_of(data_module)
+    return ResumableLoader(assemble, lengths, settings, seed=seed, rank=rank, world_size=world_size)
 
 
 def evaluation_loader(
@@ -157,7 +164,7 @@ def evaluation_loader(
     Raises:
         DataError: fewer rows than ranks; one without rows would leave out the validation that the others wait in.
     """
-    rank, world_size = place_of(data_module)
+    rank, world_size = _place_of(data_module)
     if 0 < len(rows) < world_size:
         raise DataError(
             f"There are {len(rows)} validation rows for {world_size} training processes. Train on fewer devices."
@@ -165,6 +172,12 @@ def evaluation_loader(
     rows = rows[rank::world_size]
     batches = _PlannedBatches(assemble, [rows[start : start + batch_rows] for start in range(0, len(rows), batch_rows)])
     return DataLoader(batches, batch_size=None, num_workers=workers)
+
+
+def _place_of(data_module: L.LightningDataModule) -> tuple[int, int]:
+    """Rank and world size of the trainer that a data module serves; (0, 1) while there is none."""
+    trainer = data_module.trainer
+    return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
 
 class _PlannedBatches(Dataset[Batch]):

@@ -16,7 +16,7 @@ from recascade.contracts.context import Context
 from recascade.data.batching import BatchSettings
 from recascade.data.encoded import EncodedSplit
 from recascade.data.events import offsets_of, ranges, stretches
-from recascade.data.loader import ResumableLoader, evaluation_loader, place_of
+from recascade.data.loader import ResumableLoader, evaluation_loader, training_loader
 from recascade.errors import ConfigurationError, DataError
 
 Windows = Literal["last", "chunks"]
@@ -212,10 +212,7 @@ class NextItemData(L.LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader[NextItemBatch]:
         """Every training window once per epoch, over all ranks."""
-        rank, world_size = place_of(self)
-        return ResumableLoader(
-            self.training_batch, self.windows.lengths, self.settings, seed=self.seed, rank=rank, world_size=world_size
-        )
+        return training_loader(self.training_batch, self.windows.lengths, self.settings, self, seed=self.seed)
 
     def val_dataloader(self) -> DataLoader[Tensor]:
         """Rows of the validation part (int64 tensors), which the evaluator turns into requests; ranks take turns.

@@ -41,6 +41,23 @@ class PrefixData(NextItemData):
         return NextItemBatch(context, context.offsets[1:] - 1, targets, owners)
 
 
+def generator_data(
+    data: EncodedSplit, settings: BatchSettings, *, max_length: int, one_pass: bool, seed: int = 0
+) -> NextItemData:
+    """A sequence per target, or, for a model that learns them in one pass, all of a user's events in windows.
+
+    Args:
+        data: as of ``PrefixData``.
+        settings: likewise.
+        max_length: likewise.
+        one_pass: whether an event's state depends on nothing later.
+        seed: of the run.
+    """
+    if one_pass:
+        return NextItemData(data, settings, max_length=max_length, windows="chunks", seed=seed)
+    return PrefixData(data, settings, max_length=max_length, seed=seed)
+
+
 def prefixes(windows: TrainingWindows, max_length: int) -> TrainingWindows:
     """The at most ``max_length`` events up to each event of the windows from which something is predicted.
 

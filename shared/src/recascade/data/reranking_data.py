@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from recascade.data.batching import BatchSettings
-from recascade.data.loader import ResumableLoader, evaluation_loader, place_of
+from recascade.data.loader import ResumableLoader, evaluation_loader, training_loader
 from recascade.data.reranking_batch import RerankingBatch
 from recascade.data.reranking_lists import RerankingLists
 from recascade.errors import DataError
@@ -40,15 +40,8 @@ class RerankingData(L.LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader[RerankingBatch]:
         """Every training list once per epoch, over all ranks."""
-        rank, world_size = place_of(self)
-        return ResumableLoader(
-            self._training_batch,
-            self.lists.lengths[self.training],
-            self.settings,
-            seed=self.seed,
-            rank=rank,
-            world_size=world_size,
-        )
+        lengths = self.lists.lengths[self.training]
+        return training_loader(self._training_batch, lengths, self.settings, self, seed=self.seed)
 
     def val_dataloader(self) -> DataLoader[RerankingBatch]:
         """Every validation list once, in order."""

@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recascade.data.dataset import MANIFEST, Dataset
-from recascade.files import write_folder_atomically, write_json
+from recascade.data.dataset import Dataset
+from recascade.data.synthetic_ring import FIRST_SECOND, draw, names, walk, write_manifest, zipf_weights
+from recascade.files import write_folder_atomically
 
 _DAY = 86_400
-_FIRST_DAY = 1_704_067_200  # 2024-01-01
 
 
 def markov_log(
@@ -59,10 +59,12 @@ def markov_log(
     ring_item = random.permutation(items)
     places = _ring_places(random, starts, items, follow, skew)
     item_codes = ring_item[places]
+    user_ids = names("u", np.arange(users), len(str(users)))
+    item_ids = names("i", np.arange(items), len(str(items)))
     events = pl.DataFrame(
         {
-            "user_id": _names("u", users).gather(np.repeat(np.arange(users), lengths)),
-            "item_id": _names("i", items).gather(item_codes),
+            "user_id": user_ids.gather(np.repeat(np.arange(users), lengths)),
+            "item_id": item_ids.gather(item_codes),
             "timestamp": _times(random, starts, lengths, basket_size),
         }
     )
@@ -74,13 +76,11 @@ def markov_log(
         events.write_parquet(folder / "interactions.parquet")
         if features or prices:
             ring_place = np.argsort(ring_item)
-            _items(random, ring_place, price if prices else None).write_parquet(folder / "items.parquet")
+            _items(random, item_ids, ring_place, price if prices else None).write_parquet(folder / "items.parquet")
         if features:
             segments = pl.Series("segment", ["small", "medium", "large"]).gather(np.digitize(lengths, [10, 30]))
-            pl.DataFrame({"user_id": _names("u", users), "segment": segments}).write_parquet(folder / "users.parquet")
-        facts = {"name": name, "adapter": "synthetic", "source": f"generated, seed {seed}", "terms": "free"}
-        counts = {"interactions": len(events), "users": users, "items": items}
-        write_json(folder / MANIFEST, {**facts, "synthetic": True, "counts": counts})
+            pl.DataFrame({"user_id": user_ids, "segment": segments}).write_parquet(folder / "users.parquet")
+        write_manifest(folder, name, seed, {"interactions": len(events), "users": users, "items": items})
     return Dataset.open(destination)
 
 
@@ -107,17 +107,14 @@ def generate(name: str, destination: Path) -> Dataset:
 def _ring_places(
     random: np.random.Generator, starts: NDArray[np.int64], items: int, follow: float, skew: float
 ) -> NDArray[np.int64]:
-    """Place on the ring of each event: that of the last draw by popularity plus the steps taken since."""
+    """Place on the ring of each event, given the first event of its user; that one is drawn."""
     count = len(starts)
-    index = np.arange(count)
-    follows = (random.random(count) < follow) & (index != starts)
-    steps = np.cumsum(np.where(follows, random.integers(1, 3, count), 0))
-    last_draw = np.maximum.accumulate(np.where(follows, 0, index))
-    weights = np.cumsum(np.arange(1, items + 1, dtype=np.float64) ** -skew)
+    follows = (random.random(count) < follow) & (np.arange(count) != starts)
+    steps = np.where(follows, random.integers(1, 3, count), 0)
     # Popular items are spread over the ring, so that popularity and category are unrelated.
-    drawn = random.permutation(items)[np.searchsorted(weights, random.random(count) * weights[-1])]
-    places: NDArray[np.int64] = (drawn[last_draw] + steps - steps[last_draw]) % items
-    return places
+    drawn = random.permutation(items)[draw(random, zipf_weights(items, skew), count)]
+    # No user's first event follows, so where the users stand before is never asked.
+    return walk(starts, drawn, steps, starts) % items
 
 
 def _times(
@@ -128,22 +125,17 @@ def _times(
     new_basket = (random.random(count) < 1 / basket_size) | (np.arange(count) == starts)
     gaps = np.where(new_basket, 1 + random.exponential(3 * _DAY, count).astype(np.int64), 0)
     elapsed = np.cumsum(gaps)
-    first = np.repeat(_FIRST_DAY + random.integers(0, 200 * _DAY, len(lengths)), lengths)
+    first = np.repeat(FIRST_SECOND + random.integers(0, 200 * _DAY, len(lengths)), lengths)
     times: NDArray[np.int64] = first + elapsed - elapsed[starts]
     return times
 
 
 def _items(
-    random: np.random.Generator, ring_place: NDArray[np.int64], price: NDArray[np.float64] | None
+    random: np.random.Generator, ids: pl.Series, ring_place: NDArray[np.int64], price: NDArray[np.float64] | None
 ) -> pl.DataFrame:
     count = len(ring_place)
     category = "category " + pl.Series(ring_place * 8 // count).cast(pl.String)
     brand = "brand " + pl.Series(random.integers(0, max(2, count // 10), count)).cast(pl.String)
-    ids = _names("i", count)
     table = pl.DataFrame({"item_id": ids, "title": "Item " + ids, "text": brand + ", " + category, "brand": brand})
     table = table.with_columns(categories=category.reshape((-1, 1)).arr.to_list())
     return table if price is None else table.with_columns(price=pl.Series(price))
-
-
-def _names(letter: str, count: int) -> pl.Series:
-    return pl.select(pl.lit(letter) + pl.int_range(count).cast(pl.String).str.zfill(len(str(count)))).to_series()

@@ -10,12 +10,12 @@ import polars as pl
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from recascade.data.dataset import MANIFEST, Dataset
+from recascade.data.dataset import Dataset
+from recascade.data.synthetic_ring import FIRST_SECOND, draw, names, walk, write_manifest, zipf_weights
 from recascade.errors import ConfigurationError
-from recascade.files import write_folder_atomically, write_json
+from recascade.files import write_folder_atomically
 
 EVENTS_PER_BLOCK = 1_000_000
-_FIRST_SECOND = 1_704_067_200  # 2024-01-01
 _SECONDS = 365 * 86_400
 
 
@@ -62,8 +62,7 @@ def large_log(
             writer.write_table(first)
             for block in blocks:
                 writer.write_table(block.to_arrow())
-        facts = {"name": name, "adapter": "synthetic", "source": f"generated, seed {seed}", "terms": "free"}
-        write_json(folder / MANIFEST, {**facts, "synthetic": True, "counts": {"interactions": events}})
+        write_manifest(folder, name, seed, {"interactions": events})
     return Dataset.open(destination)
 
 
@@ -71,63 +70,30 @@ def _blocks(
     events: int, users: int, items: int, follow: float, skew: float, activity: float, seed: int
 ) -> Iterator[pl.DataFrame]:
     random = np.random.default_rng(seed)
-    popularity = np.cumsum(np.arange(1, items + 1, dtype=np.float64) ** -skew)
+    popularity = zipf_weights(items, skew)
     # Popular items are spread over the ring, so that neighbours on it are not equally popular.
     popular_places = random.permutation(items).astype(np.int32)
     user_weights = np.cumsum(random.lognormal(0.0, activity, users))
-    places = popular_places[_draw(random, popularity, users)]
+    places = popular_places[draw(random, popularity, users)]
     for start in range(0, events, EVENTS_PER_BLOCK):
         count = min(EVENTS_PER_BLOCK, events - start)
-        codes = np.sort(_draw(random, user_weights, count))
-        drawn = popular_places[_draw(random, popularity, count)]
+        codes = np.sort(draw(random, user_weights, count))
+        drawn = popular_places[draw(random, popularity, count)]
         steps = np.where(random.random(count) < follow, random.integers(1, 3, count), 0)
-        block_places = _walk(codes, drawn, steps, places) % items
+        block_places = walk(codes, drawn, steps, places) % items
         places[codes] = block_places  # the last event of a user stands last
         order = np.argsort(_moments(random, codes), kind="stable")
         seconds = (start + np.arange(count)) * _SECONDS // events
         yield pl.DataFrame(
             {
-                "user_id": _names("u", codes[order], users),
-                "item_id": _names("i", block_places[order], items),
-                "timestamp": _FIRST_SECOND + seconds,
+                "user_id": names("u", codes[order], len(str(users - 1))),
+                "item_id": names("i", block_places[order], len(str(items - 1))),
+                "timestamp": FIRST_SECOND + seconds,
             }
         )
-
-
-def _draw(random: np.random.Generator, cumulative: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    places: NDArray[np.int64] = np.searchsorted(cumulative, random.random(count) * cumulative[-1], side="right")
-    return places
-
-
-def _walk(
-    users: NDArray[np.int64], drawn: NDArray[np.int32], steps: NDArray[np.int64], places: NDArray[np.int32]
-) -> NDArray[np.int64]:
-    """Place of each event, before it is wrapped around the ring: of the last draw, plus the steps taken since.
-
-    Args:
-        users: int64 ``[n]``, sorted.
-        drawn: int32 ``[n]``, the place of an event that does not follow.
-        steps: int64 ``[n]``, 0 for an event that does not follow.
-        places: int32 ``[U]``, where each user stands.
-    """
-    index = np.arange(len(users))
-    first = np.ones(len(users), dtype=np.bool_)
-    first[1:] = users[1:] != users[:-1]
-    follows = steps > 0
-    base = np.where(follows, places[users], drawn)
-    anchor = np.maximum.accumulate(np.where(first | ~follows, index, 0))
-    taken = np.cumsum(steps)
-    own = np.where(follows[anchor], steps[anchor], 0)
-    walked: NDArray[np.int64] = base[anchor] + own + taken - taken[anchor]
-    return walked
 
 
 def _moments(random: np.random.Generator, users: NDArray[np.int64]) -> NDArray[np.float64]:
     """float64 ``[n]``: when in the block each event falls, ascending within a user."""
     moments = random.random(len(users))
     return moments[np.lexsort((moments, users))]
-
-
-def _names(letter: str, codes: NDArray[np.int64], count: int) -> pl.Series:
-    digits = len(str(count - 1))
-    return pl.select(pl.lit(letter) + pl.Series(codes).cast(pl.String).str.zfill(digits)).to_series()

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
+from recascade.data.fingerprint import TableDigest
 from recascade.data.hashing import seeded_order
 from recascade.data.schema import explain_read_failure
 from recascade.errors import DataError
@@ -85,6 +86,12 @@ class Vocabulary:
         """The identifiers of indices 0…N-1 (integer array of one dimension)."""
         chosen: list[str] = self.ids.gather(pl.Series(np.asarray(indices, dtype=np.int64))).to_list()
         return chosen
+
+    def digest(self) -> str:
+        """SHA-256 of the identifiers in their order, hexadecimal."""
+        known = TableDigest()
+        known.update(self.ids.to_frame())
+        return known.digest().hex()
 
     def save(self, path: Path) -> None:
         """Write the identifiers as Parquet, one column ``id``, in order."""

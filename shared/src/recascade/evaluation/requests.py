@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recascade.contracts.context import Context
 from recascade.data.encoded import HeldOut
-from recascade.data.events import EventSequences, ranges
+from recascade.data.events import EventSequences, offsets_of, ranges, stretches
 
 
 def requests(events: EventSequences, held_out: HeldOut, rows: NDArray[np.int64]) -> Context:
@@ -76,26 +76,30 @@ def target_sets(events: EventSequences, held_out: HeldOut, rows: NDArray[np.int6
     known = targets >= 0
     keys = np.sort(owners[known] * items + targets[known])
     keys = keys[np.diff(keys, prepend=-1) > 0]
-    history_starts = events.offsets[held_out.users[rows]]
-    history_lengths = held_out.history_ends[rows] - history_starts
-    history = np.repeat(np.arange(len(rows), dtype=np.int64), history_lengths) * items
-    history += events.items[ranges(history_starts, history_lengths)]
     all_rows = np.concatenate([owners[~known], keys // items])
     all_items = np.concatenate([targets[~known], keys % items])
-    repeated = np.concatenate([np.zeros(len(all_rows) - len(keys), dtype=np.bool_), _held(keys, history)])
+    held = _held(keys, events, held_out, rows, items)
+    repeated = np.concatenate([np.zeros(len(all_rows) - len(keys), dtype=np.bool_), held])
     order = np.lexsort((all_items, all_rows))
     all_rows = all_rows[order]
     counts = np.bincount(all_rows, minlength=len(rows)).astype(np.int64)
     return Targets(all_rows, all_items[order], repeated[order], counts)
 
 
-def _held(keys: NDArray[np.int64], history: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """bool ``[K]``: which of these distinct ascending keys the history holds.
+def _held(
+    keys: NDArray[np.int64], events: EventSequences, held_out: HeldOut, rows: NDArray[np.int64], items: int
+) -> NDArray[np.bool_]:
+    """bool ``[K]``: which of these distinct ascending keys (place in ``rows`` · I + item) are in the row's history.
 
-    ``np.isin`` sorts or hashes the history, which is many times longer than the keys; looking each event up is faster.
+    ``np.isin`` sorts or hashes the histories, which are many times longer than the keys; looking each event up is
+    faster. All histories together may be larger than the memory, so they are read in stretches.
     """
     held = np.zeros(len(keys), dtype=np.bool_)
-    if len(keys):
+    starts = events.offsets[held_out.users[rows]]
+    lengths = held_out.history_ends[rows] - starts
+    for start, stop in stretches(offsets_of(lengths)) if len(keys) else ():
+        history = np.repeat(np.arange(start, stop, dtype=np.int64) * items, lengths[start:stop])
+        history += events.items[ranges(starts[start:stop], lengths[start:stop])]
         place = np.searchsorted(keys, history).clip(max=len(keys) - 1)
         held[place[keys[place] == history]] = True
     return held

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.nn.functional import normalize, pad
 from recascade.contracts.context import Context
 from recascade.errors import ConfigurationError, did_you_mean
 from recascade.models.dssm import DSSM
+from recascade.models.entity_inputs import TowerInputs
 from recascade.models.id_embedding import IdEmbedding
 from recascade.models.two_tower import InnerProduct, Similarity
 from recascade.nn.category_alignment import category_alignment
@@ -59,47 +60,38 @@ class DAT(InnerProduct, nn.Module):
         mimic_weight: tuple[float, float] = (0.5, 0.5),
         category: str | None = None,
         alignment_weight: float = 1.0,
-        embedding_dimension: int = 16,
-        item_features: FeatureTable | None = None,
-        user_features: FeatureTable | None = None,
         user_identity: bool = True,
-        item_identity: bool = True,
-        user_extra: int = 0,
-        item_extra: int = 0,
         user_layer: LayerFactory = plain_layer,
         item_layer: LayerFactory = plain_layer,
         similarity: Similarity = "cosine",
-        initial_deviation: float = 0.02,
-        sparse: bool = False,
+        **inputs: Unpack[TowerInputs],
     ) -> None:
         super().__init__()
         self.user_width = self.item_width = dimension
         self.history_length = recent
-        self.user_extra = user_extra
-        self.item_extra = item_extra
+        self.user_extra, self.item_extra = inputs.get("user_extra", 0), inputs.get("item_extra", 0)
         self.mimic_weight = mimic_weight
         self.alignment_weight = alignment_weight if category else 0.0
-        self.register_buffer("item_categories", _categories(item_features, category), persistent=False)
+        self.register_buffer("item_categories", _categories(inputs.get("item_features"), category), persistent=False)
+        widened: TowerInputs = {
+            **inputs,
+            "user_extra": dimension + self.user_extra,
+            "item_extra": dimension + self.item_extra,
+        }
         self.towers = DSSM(
             items,
             dimension,
             hidden,
             recent,
-            embedding_dimension=embedding_dimension,
-            item_features=item_features,
-            user_features=user_features,
             users=users if user_identity else 0,
-            item_identity=item_identity,
-            user_extra=dimension + user_extra,
-            item_extra=dimension + item_extra,
             user_layer=user_layer,
             item_layer=item_layer,
             similarity=similarity,
-            initial_deviation=initial_deviation,
-            sparse=sparse,
+            **widened,
         )
-        self.user_augmented = IdEmbedding(users, dimension, "user", initial_deviation=initial_deviation, sparse=sparse)
-        self.item_augmented = IdEmbedding(items, dimension, "item", initial_deviation=initial_deviation, sparse=sparse)
+        sparse, deviation = inputs.get("sparse", False), self.towers.item_inputs.initial_deviation
+        self.user_augmented = IdEmbedding(users, dimension, "user", initial_deviation=deviation, sparse=sparse)
+        self.item_augmented = IdEmbedding(items, dimension, "item", initial_deviation=deviation, sparse=sparse)
 
     def user_vectors(self, context: Context, extra: Tensor | None = None) -> Tensor:
         """See ``recascade.models.two_tower.TwoTower``."""

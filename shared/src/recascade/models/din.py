@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recascade.contracts.context import Context
-from recascade.models.entity_inputs import EntityInputs, check_input_width, side_by_side
+from recascade.models.entity_inputs import check_input_width, side_by_side, tower_inputs
 from recascade.nn.target_attention import AttentionWeights, TargetAttention
 from recascade.nn.tower import tower
 
@@ -63,21 +63,13 @@ class DIN(nn.Module):
         super().__init__()
         self.hidden_width = hidden_width
         self.history_length = history_length
-        self.item_inputs = EntityInputs(
-            "item",
+        self.item_inputs, self.user_inputs = tower_inputs(
             items,
-            embedding_dimension,
-            item_features,
-            identity=item_identity,
-            initial_deviation=initial_deviation,
-            sparse=sparse,
-        )
-        self.user_inputs = EntityInputs(
-            "user",
             users,
-            embedding_dimension,
-            user_features,
-            identity=users > 0,
+            embedding_dimension=embedding_dimension,
+            item_features=item_features,
+            user_features=user_features,
+            item_identity=item_identity,
             initial_deviation=initial_deviation,
             sparse=sparse,
         )

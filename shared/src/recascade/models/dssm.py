@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 from torch import Tensor, nn
 
 from recascade.contracts.context import Context
-from recascade.models.entity_inputs import EntityInputs, check_input_width, side_by_side
+from recascade.models.entity_inputs import TowerInputs, check_input_width, side_by_side, tower_inputs
 from recascade.models.next_item import check_lengths
 from recascade.models.two_tower import InnerProduct, Similarity, compared_by
 from recascade.nn.causal_mean import causal_mean
 from recascade.nn.dropout import dropout
 from recascade.nn.packed import PackedLayout
 from recascade.nn.tower import LayerFactory, plain_layer, tower
-
-if TYPE_CHECKING:
-    from recascade.data.features import FeatureTable
 
 
 class DSSM(InnerProduct, nn.Module):
@@ -35,19 +32,12 @@ class DSSM(InnerProduct, nn.Module):
         recent: how many of the latest events the user tower averages; 0 for none.
         max_length: the most events of a history that ``states`` accepts.
         dropout: rate on the inputs of the user tower and on its hidden layers.
-        embedding_dimension: width of the embedding of each identity and of each entity's features.
-        item_features: of the first items, or None.
-        user_features: of the first users, or None.
         users: number U of users that get an embedding of their own; 0 for none, so that the tower serves unknown
             users as well as known ones.
-        item_identity: give each item an embedding of its own.
-        user_extra: width of the extra input block of the user tower.
-        item_extra: width of the extra input block of the item tower.
         user_layer: makes the layers of the user tower.
         item_layer: makes the layers of the item tower.
         similarity: ``cosine`` as in the paper, for a loss with a temperature or scale, or ``inner_product``.
-        initial_deviation: standard deviation of the initial embeddings (our choice: 0.02).
-        sparse: see ``IdEmbedding``.
+        inputs: see ``TowerInputs``.
 
     Raises:
         ConfigurationError: a tower would read nothing.
@@ -62,18 +52,11 @@ class DSSM(InnerProduct, nn.Module):
         max_length: int = 50,
         dropout: float = 0.0,
         *,
-        embedding_dimension: int = 16,
-        item_features: FeatureTable | None = None,
-        user_features: FeatureTable | None = None,
         users: int = 0,
-        item_identity: bool = True,
-        user_extra: int = 0,
-        item_extra: int = 0,
         user_layer: LayerFactory = plain_layer,
         item_layer: LayerFactory = plain_layer,
         similarity: Similarity = "cosine",
-        initial_deviation: float = 0.02,
-        sparse: bool = False,
+        **inputs: Unpack[TowerInputs],
     ) -> None:
         super().__init__()
         self.user_width = self.item_width = dimension
@@ -81,26 +64,7 @@ class DSSM(InnerProduct, nn.Module):
         self.max_length = max_length
         self.dropout = dropout
         self.similarity = similarity
-        self.item_inputs = EntityInputs(
-            "item",
-            items,
-            embedding_dimension,
-            item_features,
-            identity=item_identity,
-            extra=item_extra,
-            initial_deviation=initial_deviation,
-            sparse=sparse,
-        )
-        self.user_inputs = EntityInputs(
-            "user",
-            users,
-            embedding_dimension,
-            user_features,
-            identity=users > 0,
-            extra=user_extra,
-            initial_deviation=initial_deviation,
-            sparse=sparse,
-        )
+        self.item_inputs, self.user_inputs = tower_inputs(items, users, **inputs)
         user_width = (self.item_inputs.own_width if recent else 0) + self.user_inputs.width
         check_input_width("user", user_width)
         check_input_width("item", self.item_inputs.width)

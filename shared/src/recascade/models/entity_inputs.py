@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,8 @@ class EntityInputs(nn.Module):
         sparse: see ``IdEmbedding``.
 
     Attributes:
-        own_width: of identity and features together.
+        own_widths: of identity and features.
+        own_width: of both together.
         widths: of all blocks.
         width: of all blocks together; 0 where there are none.
     """
@@ -49,13 +51,14 @@ class EntityInputs(nn.Module):
         super().__init__()
         self.rows = count
         self.extra = extra
+        self.initial_deviation = initial_deviation
         self.identity = None
         if identity:
             self.identity = IdEmbedding(count, dimension, entity, initial_deviation=initial_deviation, sparse=sparse)
         self.features = None if features is None else FeatureEncoder(features, dimension, initial_deviation)
-        own = [dimension] * ((self.identity is not None) + (self.features is not None))
-        self.own_width = sum(own)
-        self.widths = [*own, extra] if extra else own
+        self.own_widths = [dimension] * ((self.identity is not None) + (self.features is not None))
+        self.own_width = sum(self.own_widths)
+        self.widths = [*self.own_widths, extra] if extra else self.own_widths
         self.width = sum(self.widths)
 
     @property
@@ -105,6 +108,51 @@ class EntityInputs(nn.Module):
     def forward(self, indices: Tensor | None = None, extra: Tensor | None = None) -> Tensor:
         """``[n, width]``, all blocks side by side, of these indices or of all that are known."""
         return side_by_side(self.blocks(self.known() if indices is None else indices, extra))
+
+
+class TowerInputs(TypedDict, total=False):
+    """What both towers of a model read; each of these arguments may be given to its constructor by name.
+
+    Attributes:
+        embedding_dimension: width of the embedding of each identity and of each entity's features; 16.
+        item_features: of the first items, or None.
+        user_features: of the first users, or None.
+        item_identity: give each item an embedding of its own; True.
+        user_extra: width of the extra input block of the user tower; 0.
+        item_extra: width of the extra input block of the item tower; 0.
+        initial_deviation: standard deviation of the initial embeddings (our choice: 0.02).
+        sparse: see ``IdEmbedding``; False.
+    """
+
+    embedding_dimension: int
+    item_features: FeatureTable | None
+    user_features: FeatureTable | None
+    item_identity: bool
+    user_extra: int
+    item_extra: int
+    initial_deviation: float
+    sparse: bool
+
+
+def tower_inputs(
+    items: int,
+    users: int,
+    *,
+    embedding_dimension: int = 16,
+    item_features: FeatureTable | None = None,
+    user_features: FeatureTable | None = None,
+    item_identity: bool = True,
+    user_extra: int = 0,
+    item_extra: int = 0,
+    initial_deviation: float = 0.02,
+    sparse: bool = False,
+) -> tuple[EntityInputs, EntityInputs]:
+    """The inputs of items and of users (see ``TowerInputs``); with ``users=0`` no user has an embedding."""
+    made = partial(EntityInputs, initial_deviation=initial_deviation, sparse=sparse)
+    return (
+        made("item", items, embedding_dimension, item_features, identity=item_identity, extra=item_extra),
+        made("user", users, embedding_dimension, user_features, identity=users > 0, extra=user_extra),
+    )
 
 
 def side_by_side(blocks: list[Tensor]) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +12,10 @@ from torch.nn.functional import cross_entropy
 
 from recascade.contracts.context import Context
 from recascade.errors import ConfigurationError
-from recascade.models.entity_inputs import EntityInputs, check_input_width, side_by_side
+from recascade.models.entity_inputs import TowerInputs, check_input_width, side_by_side, tower_inputs
 from recascade.models.two_tower import Similarity, compared_by
 from recascade.nn.squeeze_excitation import LightSqueezeExcitation
 from recascade.nn.tower import LayerFactory, plain_layer
-
-if TYPE_CHECKING:
-    from recascade.data.features import FeatureTable
 
 
 class IntTower(nn.Module):
@@ -44,18 +41,11 @@ class IntTower(nn.Module):
         heads: H.
         contrastive_weight: of the CIR loss.
         contrastive_temperature: of the CIR loss.
-        embedding_dimension: width of the embedding of each identity and of each entity's features.
-        item_features: of the first items, or None.
-        user_features: of the first users, or None.
         users: number U of users that get an embedding of their own; 0 for none.
-        item_identity: give each item an embedding of its own.
-        user_extra: width of the extra input block of the user tower; it is one field of the Light-SE.
-        item_extra: width of the extra input block of the item tower.
         user_layer: makes the layers of the user perceptron; Light-SE and the projections to heads stay plain.
         item_layer: makes the layers of the item perceptron.
         similarity: ``cosine`` (each head's vector has unit length) or ``inner_product``.
-        initial_deviation: standard deviation of the initial embeddings (our choice: 0.02).
-        sparse: see ``IdEmbedding``.
+        inputs: see ``TowerInputs``; an extra block is one field of the Light-SE.
 
     Raises:
         ConfigurationError: a tower would read nothing, or has no layer.
@@ -71,18 +61,11 @@ class IntTower(nn.Module):
         *,
         contrastive_weight: float = 0.1,
         contrastive_temperature: float = 0.1,
-        embedding_dimension: int = 16,
-        item_features: FeatureTable | None = None,
-        user_features: FeatureTable | None = None,
         users: int = 0,
-        item_identity: bool = True,
-        user_extra: int = 0,
-        item_extra: int = 0,
         user_layer: LayerFactory = plain_layer,
         item_layer: LayerFactory = plain_layer,
         similarity: Similarity = "cosine",
-        initial_deviation: float = 0.02,
-        sparse: bool = False,
+        **inputs: Unpack[TowerInputs],
     ) -> None:
         super().__init__()
         if not hidden or heads < 1:
@@ -95,28 +78,8 @@ class IntTower(nn.Module):
         self.contrastive_weight = contrastive_weight
         self.contrastive_temperature = contrastive_temperature
         self.similarity = similarity
-        self.item_inputs = EntityInputs(
-            "item",
-            items,
-            embedding_dimension,
-            item_features,
-            identity=item_identity,
-            extra=item_extra,
-            initial_deviation=initial_deviation,
-            sparse=sparse,
-        )
-        self.user_inputs = EntityInputs(
-            "user",
-            users,
-            embedding_dimension,
-            user_features,
-            identity=users > 0,
-            extra=user_extra,
-            initial_deviation=initial_deviation,
-            sparse=sparse,
-        )
-        history = [embedding_dimension] * (self.item_inputs.own_width // embedding_dimension) if recent else []
-        user_fields = [*history, *self.user_inputs.widths]
+        self.item_inputs, self.user_inputs = tower_inputs(items, users, **inputs)
+        user_fields = [*(self.item_inputs.own_widths if recent else ()), *self.user_inputs.widths]
         check_input_width("user", sum(user_fields))
         check_input_width("item", self.item_inputs.width)
         self.user_excitation = LightSqueezeExcitation(user_fields)

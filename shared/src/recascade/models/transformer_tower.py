@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import Unpack, cast
 
 import torch
 from torch import Tensor, nn
 
 from recascade.contracts.context import Context
 from recascade.errors import ConfigurationError
-from recascade.models.entity_inputs import EntityInputs, check_input_width, side_by_side
+from recascade.models.entity_inputs import TowerInputs, check_input_width, side_by_side, tower_inputs
 from recascade.models.two_tower import InnerProduct, Similarity, compared_by
 from recascade.nn.packed import PackedLayout
 from recascade.nn.tower import LayerFactory, plain_layer, tower
 from recascade.nn.transformer import TransformerBlock
-
-if TYPE_CHECKING:
-    from recascade.data.features import FeatureTable
 
 
 class TransformerTower(InnerProduct, nn.Module):
@@ -35,19 +32,12 @@ class TransformerTower(InnerProduct, nn.Module):
         recent: how many of the latest events are read, at least 1.
         blocks: transformer blocks, at least 1.
         heads: attention heads; must divide the width of an item's inputs.
-        embedding_dimension: width of the embedding of each identity and of each entity's features.
-        item_features: of the first items, or None.
-        user_features: of the first users, or None.
         users: number U of users that get an embedding of their own; 0 for none.
-        item_identity: give each item an embedding of its own.
-        user_extra: width of the extra input block of the user tower, which enters beside the newest state.
-        item_extra: width of the extra input block of the item tower.
         user_layer: makes the feed-forward layers of the blocks and the perceptron's; queries, keys and values stay
             plain.
         item_layer: makes the layers of the item tower.
         similarity: ``cosine`` or ``inner_product``.
-        initial_deviation: standard deviation of the initial embeddings (our choice: 0.02).
-        sparse: see ``IdEmbedding``.
+        inputs: see ``TowerInputs``; the users' extra block enters beside the newest state.
 
     Raises:
         ConfigurationError: nothing to read of a user's history, or heads that do not divide the width.
@@ -62,18 +52,11 @@ class TransformerTower(InnerProduct, nn.Module):
         blocks: int = 1,
         heads: int = 2,
         *,
-        embedding_dimension: int = 16,
-        item_features: FeatureTable | None = None,
-        user_features: FeatureTable | None = None,
         users: int = 0,
-        item_identity: bool = True,
-        user_extra: int = 0,
-        item_extra: int = 0,
         user_layer: LayerFactory = plain_layer,
         item_layer: LayerFactory = plain_layer,
         similarity: Similarity = "cosine",
-        initial_deviation: float = 0.02,
-        sparse: bool = False,
+        **inputs: Unpack[TowerInputs],
     ) -> None:
         super().__init__()
         if recent < 1 or blocks < 1:
@@ -81,30 +64,11 @@ class TransformerTower(InnerProduct, nn.Module):
         self.user_width = self.item_width = dimension
         self.history_length = recent
         self.similarity = similarity
-        self.item_inputs = EntityInputs(
-            "item",
-            items,
-            embedding_dimension,
-            item_features,
-            identity=item_identity,
-            extra=item_extra,
-            initial_deviation=initial_deviation,
-            sparse=sparse,
-        )
-        self.user_inputs = EntityInputs(
-            "user",
-            users,
-            embedding_dimension,
-            user_features,
-            identity=users > 0,
-            extra=user_extra,
-            initial_deviation=initial_deviation,
-            sparse=sparse,
-        )
+        self.item_inputs, self.user_inputs = tower_inputs(items, users, **inputs)
         width = self.item_inputs.own_width
         check_input_width("transformer", width)
         self.position_embedding = nn.Parameter(torch.empty(recent, width))
-        nn.init.normal_(self.position_embedding, std=initial_deviation)
+        nn.init.normal_(self.position_embedding, std=self.item_inputs.initial_deviation)
         self.blocks = nn.ModuleList(
             TransformerBlock(width, heads, 0.0, hidden=2 * width, order="pre_norm", layer=user_layer)
             for _ in range(blocks)

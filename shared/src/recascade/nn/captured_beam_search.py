@@ -27,6 +27,11 @@ class CapturedBeamSearch(Generic[State]):
     the model's weights may change in place, but neither they nor the tree may be replaced: make another search for
     another tree.
 
+    A tool for callers who keep their shapes fixed, and of ``benchmarks/scale``. ``GenerativeRetriever`` does not use
+    it: its batches end in a smaller one, lists without seen items and traffic-aware beams ask for other widths from
+    request to request, a live index replaces the tree, and each of these would be another capture with memory of its
+    own.
+
     Args:
         generator: what gives the probabilities, in evaluation mode.
         state: of the first batch, from ``generator.encode``; its tensors give the shapes.

@@ -15,6 +15,7 @@ from recascade import __version__
 from recascade.data.loader import ResumableLoader
 from recascade.training.config import TrainerConfig
 from recascade.training.processes import require_agreement
+from recascade.training.retrieval_module import RetrievalModule
 
 _SAMPLE = 64
 """Training sequences that are compared event by event; of all others the lengths are compared."""
@@ -50,6 +51,10 @@ class Agreement(L.Callback):
             "the model": (repr(pl_module), shapes),
             "the training data": _data_digest(data_module.train_dataloader()),
         }
+        if isinstance(pl_module, RetrievalModule):
+            data = pl_module.data
+            facts |= {"the split": data.manifest.fingerprint}
+            facts |= {f"the {names.kind} names": names.digest() for names in (data.items, data.users)}
         require_agreement(facts, trainer.strategy.root_device)
 
 

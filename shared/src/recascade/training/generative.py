@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import lightning.pytorch as L
 import torch
 from torch import Tensor
 
@@ -16,11 +14,10 @@ from recascade.models.generative_retriever import GenerativeRetriever, Sharing
 from recascade.nn.losses import full_softmax
 from recascade.training.compilation import compiled
 from recascade.training.config import TrainerConfig
-from recascade.training.optimizer import adam
-from recascade.training.retrieval_validation import RetrievalValidation
+from recascade.training.retrieval_module import RetrievalModule
 
 
-class GenerativeModule(L.LightningModule):
+class GenerativeModule(RetrievalModule):
     """Minimises the negative log-probability of the next item's id, and measures lists of items on validation users.
 
     Args:
@@ -32,7 +29,7 @@ class GenerativeModule(L.LightningModule):
         exclude_seen: validate as the evaluation will, with or without the items of the user's own history.
     """
 
-    _popularity: Tensor
+    model: CodeGenerator
 
     def __init__(
         self,
@@ -44,15 +41,10 @@ class GenerativeModule(L.LightningModule):
         sharing: Sharing = "popularity",
         exclude_seen: bool = False,
     ) -> None:
-        super().__init__()
-        self.model = model
-        self.trainer_config = trainer
+        super().__init__(model, data, trainer, exclude_seen=exclude_seen)
         self.widths = tuple(widths)
         self.sharing = sharing
-        self.register_buffer("_popularity", torch.from_numpy(data.item_counts).float(), persistent=False)
-        self.validation = RetrievalValidation(data, trainer.monitor, exclude_seen=exclude_seen)
         self._target_states = compiled(model.target_states, trainer)
-        self._retriever: GenerativeRetriever | None = None
 
     def training_step(self, batch: NextItemBatch, batch_idx: int) -> Tensor:
         """Mean over the batch's targets of the sum over levels of -log p(code)."""
@@ -69,23 +61,5 @@ class GenerativeModule(L.LightningModule):
     def retriever(self) -> GenerativeRetriever:
         """What serves the model as it is now."""
         return GenerativeRetriever(
-            self.model, self.model.history.item_codes, self._popularity, self.widths, sharing=self.sharing
+            self.model, self.model.history.item_codes, self.popularity, self.widths, sharing=self.sharing
         )
-
-    def on_validation_epoch_start(self) -> None:
-        """Have a trie ready."""
-        self._retriever = self.retriever()
-
-    def validation_step(self, rows: Tensor, batch_idx: int) -> None:
-        """The monitored metric of these rows (int64 ``[B]``) of the validation part."""
-        assert self._retriever is not None
-        self.validation.measure(self._retriever, rows, self.device)
-
-    def on_validation_epoch_end(self) -> None:
-        """Mean over users, over all ranks."""
-        self.log(self.trainer_config.monitor, self.validation.take_mean(self), logger=False)
-        self._retriever = None
-
-    def configure_optimizers(self) -> Any:
-        """Adam over the model's parameters."""
-        return adam(self.model.parameters(), self.trainer_config)

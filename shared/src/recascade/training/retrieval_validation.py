@@ -10,9 +10,9 @@ from torch import Tensor
 
 from recascade.contracts.retriever import Retriever
 from recascade.data.encoded import EncodedSplit
+from recascade.errors import ConfigurationError
 from recascade.evaluation.ranking_metrics import ranking_metric
 from recascade.evaluation.requests import find_hits, requests, target_sets
-from recascade.training.next_item import parse_monitor
 
 
 class RetrievalValidation:
@@ -34,7 +34,9 @@ class RetrievalValidation:
         """Add the metric of these rows (int64 ``[B]``), for which the retriever computes on ``device``."""
         chosen, items = rows.cpu().numpy(), len(self.data.items)
         context = requests(self.data.events, self.data.validation, chosen).to(device)
-        best = retriever.retrieve(context, self.cutoff, exclude_seen=self.exclude_seen)
+        rankable = self.data.rankable
+        candidates = None if rankable is None else torch.from_numpy(rankable).to(device)
+        best = retriever.retrieve(context, self.cutoff, exclude_seen=self.exclude_seen, candidates=candidates)
         targets = target_sets(self.data.events, self.data.validation, chosen, items)
         hits = find_hits(best.items.int().cpu().numpy(), targets.rows, targets.items, items)
         self._values.append(ranking_metric(self.metric)(hits, targets.counts, self.cutoff))
@@ -47,3 +49,18 @@ class RetrievalValidation:
         sums = torch.tensor([values.sum(), len(values)], dtype=torch.float64, device=module.device)
         total, users = module.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
         return total / users if users else float("nan")
+
+
+def parse_monitor(monitor: str) -> tuple[str, int]:
+    """``"ndcg@10"`` to ``("ndcg", 10)``.
+
+    Raises:
+        ConfigurationError: no such metric, or no cutoff.
+    """
+    name, _, cutoff = monitor.partition("@")
+    if not cutoff.isdigit() or int(cutoff) < 1:
+        raise ConfigurationError(
+            f"trainer.monitor is {monitor!r}; it must be a metric and a list length, as 'ndcg@10'."
+        )
+    ranking_metric(name)
+    return name, int(cutoff)

@@ -7,10 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from recascade.serving.one_thread import compute_on_one_thread
-from recascade_relaygr.engine.engine import RelayEngine
+from recascade_relaygr.engine.of_run import engine_of
 from recascade_relaygr.relay.config import RelayConfig
 from recascade_relaygr.relay.costs import Costs
 from recascade_relaygr.relay.requests import Outcome, OwnerLoad, RankRequest, Signal
@@ -68,15 +66,7 @@ class RankerReplica:
 
         compute_on_one_thread()
         run = read_run(Path(directory))
-        self._engine = RelayEngine(
-            run.model.to(config.device),
-            len(run.items),
-            relay,
-            version=run.version,
-            device=config.device,
-            state_dtype=getattr(torch, config.precision),
-            tolerance=config.tolerance or None,
-        )
+        self._engine = engine_of(run, config, relay, instances=1)
         self._name: str = serve.get_replica_context().replica_id.unique_id
         self._instance = next(iter(self._engine.instances.values()))
 

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from recascade.serving.one_thread import compute_on_one_thread
 from recascade.settings import compose_sections
-from recascade_relaygr.engine.engine import RelayEngine
+from recascade_relaygr.engine.of_run import engine_of
 from recascade_relaygr.load.config import LoadConfig
 from recascade_relaygr.load.generator import LoadResult, run_load
 from recascade_relaygr.load.schedule import Visit, plan
@@ -58,16 +56,7 @@ async def _ask_service(url: str, visits: list[Visit], config: LoadConfig) -> Loa
 async def _ask_engine(
     run: ServedRun, visits: list[Visit], config: LoadConfig, serve: ServeConfig, relay: RelayConfig
 ) -> dict[str, Any]:
-    engine = RelayEngine(
-        run.model.to(serve.device),
-        len(run.items),
-        relay,
-        version=run.version,
-        instances=serve.instances,
-        device=serve.device,
-        state_dtype=getattr(torch, serve.precision),
-        tolerance=serve.tolerance or None,
-    )
+    engine = engine_of(run, serve, relay, instances=serve.instances)
     try:
         result = await run_load(EngineTarget(engine, run), visits, config)
         return {**result.summary(), "engine": engine.stats()}
