@@ -13,7 +13,7 @@ from recascade.data.encoded import EncodedSplit
 from recascade.evaluation.ranking_metrics import ranking_metric
 from recascade.evaluation.requests import find_hits, requests, target_sets
 from recascade.training.config import TrainerConfig
-from recascade.training.next_item import parse_monitor
+from recascade.training.retrieval_validation import parse_monitor
 
 WEIGHTS = tuple(step / 10 for step in range(11))
 _REQUESTS_AT_ONCE = 256
