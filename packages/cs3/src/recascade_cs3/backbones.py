@@ -106,7 +106,9 @@ def _transformer(settings: BackboneConfig, inputs: dict[str, Any]) -> TwoTower:
 
 
 def _factorisation(settings: BackboneConfig, inputs: dict[str, Any]) -> TwoTower:
-    return Factorisation(_FIRST_ROWS, **inputs)
+    # Its identities and features are vectors of the factors' own width; there is no tower between.
+    own = {name: value for name, value in inputs.items() if name != "embedding_dimension"}
+    return Factorisation(_FIRST_ROWS, dimension=settings.dimension, **own)
 
 
 _BUILDERS: dict[str, Callable[[BackboneConfig, dict[str, Any]], TwoTower]] = {
