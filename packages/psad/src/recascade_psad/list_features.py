@@ -10,7 +10,11 @@ from recascade.models.list_inputs import FieldEmbedding
 
 
 class ListFeatures(nn.Module):
-    """``x = W [item ‖ fields ‖ features] + b`` for candidates and events alike, which share tables and W (inferred).
+    """``x = LayerNorm(W [item ‖ fields ‖ features] + b)`` for candidates and events alike, which share it all (inferred).
+
+    The norm is our choice. A candidate's vector is added to what is recalled of the history, to its place and to its
+    score. Behind tables that begin near 0 it would be a tenth as large as these: then what tells candidates apart is
+    learnt last, when the training lists are already being learnt by heart.
 
     Args:
         schema: which tables there are, and how large.
@@ -29,6 +33,7 @@ class ListFeatures(nn.Module):
         self.profile_width = len(schema.profile_sizes) * embedding
         width = self.fields.width if self.fields else 0
         self.projection = nn.Linear(width + schema.feature_count, dimension)
+        self.norm = nn.LayerNorm(dimension)
 
     def candidates(self, batch: RerankingBatch) -> Tensor:
         """``[B, n, d]``, zeros in padding."""
@@ -51,7 +56,7 @@ class ListFeatures(nn.Module):
         if self.fields is not None:
             codes = torch.cat([items[..., None] + 1, fields], -1) if self.reads_identity else fields
             features = torch.cat([self.fields(codes), features], -1)
-        vectors: Tensor = self.projection(features)
+        vectors: Tensor = self.norm(self.projection(features))
         return vectors.masked_fill(~mask[..., None], 0.0)
 
 
