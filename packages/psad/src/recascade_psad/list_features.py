@@ -10,11 +10,11 @@ from recascade.models.list_inputs import FieldEmbedding
 
 
 class ListFeatures(nn.Module):
-    """``x = LayerNorm(W [item ‖ fields ‖ features] + b)`` for candidates and events alike, which share it all (inferred).
+    """``x = LayerNorm(W [item ‖ fields ‖ features] + b)`` for candidates and events alike (shared tables: inferred).
 
-    The norm is our choice. A candidate's vector is added to what is recalled of the history, to its place and to its
-    score. Behind tables that begin near 0 it would be a tenth as large as these: then what tells candidates apart is
-    learnt last, when the training lists are already being learnt by heart.
+    The norm is our choice. What is recalled of the history, the place and the score are added to a candidate's vector;
+    behind tables that begin near 0 it would be a tenth as large as they are, and what tells candidates apart would be
+    learnt last, when training lists are already being learnt by heart.
 
     Args:
         schema: which tables there are, and how large.
