@@ -45,6 +45,25 @@ def test_untrained_gates_are_the_identity_for_everybody() -> None:
     assert torch.allclose(view.candidates, plain + encoding.table.weight[:6], atol=1e-6)
 
 
+def test_an_untrained_candidate_is_not_drowned_by_what_is_added_to_it() -> None:
+    torch.manual_seed(0)
+    network = PSADModel(psad_config(), SCHEMA).eval().profile
+    batch = random_lists([8] * 4, seed=3)
+    batch = replace(batch, history_mask=torch.ones_like(batch.history_mask))
+    assert network.ranks is not None and network.score is not None
+    candidates = network.features.candidates(batch)
+    history = network._history(batch)
+    intent = network._intent(batch, history)
+    added = (
+        network._recalled(batch, candidates, intent, history),
+        network.ranks(intent, torch.arange(8)),
+        network.score(batch.initial_scores[..., None]),
+    )
+    # What orders a list is how its candidates differ, not what they share.
+    own, *others = ((vectors - vectors.mean(1, keepdim=True)).norm(dim=-1).mean() for vectors in (candidates, *added))
+    assert own > max(others)
+
+
 def test_an_empty_history_recalls_nothing_whatever_stands_in_its_padding() -> None:
     batch = without_history(random_lists([6, 4]))
     for model in (psad_model(), psad_model(profile__history_blocks=0)):
