@@ -45,23 +45,20 @@ def test_untrained_gates_are_the_identity_for_everybody() -> None:
     assert torch.allclose(view.candidates, plain + encoding.table.weight[:6], atol=1e-6)
 
 
-def test_an_untrained_candidate_is_not_drowned_by_what_is_added_to_it() -> None:
-    torch.manual_seed(0)
-    network = PSADModel(psad_config(), SCHEMA).eval().profile
-    batch = random_lists([8] * 4, seed=3)
-    batch = replace(batch, history_mask=torch.ones_like(batch.history_mask))
-    assert network.ranks is not None and network.score is not None
-    candidates = network.features.candidates(batch)
-    history = network._history(batch)
-    intent = network._intent(batch, history)
-    added = (
-        network._recalled(batch, candidates, intent, history),
-        network.ranks(intent, torch.arange(8)),
-        network.score(batch.initial_scores[..., None]),
-    )
-    # What orders a list is how its candidates differ, not what they share.
-    own, *others = ((vectors - vectors.mean(1, keepdim=True)).norm(dim=-1).mean() for vectors in (candidates, *added))
-    assert own > max(others)
+def test_how_large_tables_and_features_are_is_not_how_much_candidates_and_events_weigh() -> None:
+    features, batch = psad_model().eval().profile.features, random_lists([8, 5], seed=3)
+    expected = features.candidates(batch), features.history(batch)
+    with torch.no_grad():
+        for parameter in features.projection.parameters():
+            parameter.mul_(10)
+    for found, before, mask in zip(
+        (features.candidates(batch), features.history(batch)),
+        expected,
+        (batch.candidate_mask, batch.history_mask),
+        strict=True,
+    ):
+        assert before[mask].abs().mean() > 0.1 and (before[~mask] == 0).all()
+        assert torch.allclose(found, before, atol=1e-2)
 
 
 def test_an_empty_history_recalls_nothing_whatever_stands_in_its_padding() -> None:

@@ -12,9 +12,9 @@ from recascade.models.list_inputs import FieldEmbedding
 class ListFeatures(nn.Module):
     """``x = LayerNorm(W [item ‖ fields ‖ features] + b)`` for candidates and events alike (shared tables: inferred).
 
-    The norm is our choice. What is recalled of the history, the place and the score are added to a candidate's vector;
-    behind tables that begin near 0 it would be a tenth as large as they are, and what tells candidates apart would be
-    learnt last, when training lists are already being learnt by heart.
+    The norm is our choice. What is recalled of the history and the score are added to a candidate's vector, which
+    without the norm begins several times shorter than they are: on lists with long histories, what tells candidates
+    apart was then learnt epochs later, when training lists were already being learnt by heart.
 
     Args:
         schema: which tables there are, and how large.
