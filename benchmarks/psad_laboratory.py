@@ -17,7 +17,11 @@ from recascade.bench.list_source import prepared_lists
 from recascade.bench.registry import find_method
 from recascade.contracts.method import FIT_FILE, RerankingExperiment
 from recascade.contracts.reranker import Reranker
+from recascade.data.lists import JudgedLists, read_lists
+from recascade.data.reranking_config import ListsConfig
+from recascade.data.reranking_from_judged import lists_from_judged
 from recascade.data.reranking_lists import RerankingLists
+from recascade.data.sources import resolve
 from recascade.evaluation.evaluate_lists import evaluate_lists
 from recascade.evaluation.list_config import ListEvaluationConfig
 from recascade.evaluation.rank_agreement import kendall_tau_per_request
@@ -109,14 +113,30 @@ class Setting:
     trainer: TrainerConfig
 
     def rounds(self, seed: int) -> Iterator[tuple[RerankingLists, PlantedWorld | None]]:
-        """The lists; planted ones are drawn anew for each seed."""
+        """The lists; planted ones are drawn anew for each seed, and folds of judged ones get other roles."""
         if self.data == PLANTED:
             world = planted_world(seed=seed)
             yield planted_lists(world), world
             return
         config = compose(find_method("prm"), data=self.data, seed=seed, overrides=self.overrides)
-        for lists in prepared_lists(config).rounds.values():
+        dataset = resolve(self.data)
+        rounds = (
+            _folds_in_turn(read_lists(dataset.table_path("lists")), config.lists or ListsConfig(), seed)
+            if "lists" in dataset.tables
+            else prepared_lists(config).rounds.values()
+        )
+        for lists in rounds:
             yield lists, None
+
+
+def _folds_in_turn(judged: JudgedLists, settings: ListsConfig, seed: int) -> Iterator[RerankingLists]:
+    """Each fold tested once. Which other one validates, and so which train, changes with the seed: what a model reaches
+    on a few dozen lists depends on these roles more than on its first weights."""
+    folds = sorted(set(judged.folds.tolist()))
+    step = 1 + seed % (len(folds) - 1)
+    for place, fold in enumerate(folds):
+        validation = folds[(place + step) % len(folds)]
+        yield lists_from_judged(judged, settings, test_fold=fold, validation_fold=validation)
 
 
 def measure(setting: Setting, arm: str, seed: int, output: Path) -> Path:
@@ -223,15 +243,23 @@ def paired(
         other: likewise.
         metric: such as ``ndcg@10``.
         fresh_lists: each seed has lists of its own, which are put side by side; otherwise a list's differences are
-            averaged over seeds.
+            averaged over the seeds that have it.
     """
-    differences = []
+    differences: dict[str, list[float]] = {}
     for seed in sorted(one.keys() & other.keys()):
         assert one[seed]["list"] == other[seed]["list"]
-        differences.append(np.array(one[seed][metric], dtype=float) - np.array(other[seed][metric], dtype=float))
-    if not differences:
-        return np.empty(0)
-    return np.concatenate(differences) if fresh_lists else np.mean(differences, axis=0)
+        for name, first, second in zip(one[seed]["list"], one[seed][metric], other[seed][metric], strict=True):
+            differences.setdefault(f"{seed}/{name}" if fresh_lists else name, []).append(first - second)
+    return np.array([np.mean(each) for each in differences.values()])
+
+
+def mean_by_list(record: Mapping[int, Mapping[str, Any]], metric: str) -> dict[str, float]:
+    """List → its metric's mean over the seeds that have it."""
+    values: dict[str, list[float]] = {}
+    for cell in record.values():
+        for name, value in zip(cell["list"], cell[metric], strict=True):
+            values.setdefault(name, []).append(value)
+    return {name: float(np.mean(each)) for name, each in values.items()}
 
 
 def common_trainer(*, epochs: int, patience: int, batch: int = 128) -> TrainerConfig:

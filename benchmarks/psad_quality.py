@@ -1,8 +1,9 @@
 """PSAD and all other re-rankers on real lists: NDCG with intervals, paired over lists, and by activity.
 
 Lists of a log of events are what an earlier stage would have sent; judged lists have features only. Every arm trains on
-the same lists with the same trainer; a list's figures are averaged over seeds before they are compared. A finished
-cell is never computed again, so that the command can be stopped and repeated.
+the same lists with the same trainer; a list's figures are averaged over seeds before they are compared. With each seed
+the folds of judged lists change roles. A finished cell is never computed again, so that the command can be stopped and
+repeated.
 
     python benchmarks/psad_quality.py ml-1m --output runs/psad/ml-1m
     python benchmarks/psad_quality.py mq2007 --output runs/psad/mq2007 --seeds 5
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from psad_laboratory import COMPARED, Setting, common_trainer, measure, paired, read
+from psad_laboratory import COMPARED, Setting, common_trainer, mean_by_list, measure, paired, read
 
 from recascade.evaluation.significance import compare_paired
 
@@ -42,7 +43,7 @@ def print_table(output: Path, cutoff: int) -> None:
             record = cells.get((arm, network), {})
             if not record:
                 continue
-            values = np.mean([np.array(each[metric], dtype=float) for each in record.values()], axis=0)
+            values = list(mean_by_list(record, metric).values())
             seconds = np.mean([np.sum(each["fit_cpu_seconds"]) for each in record.values()])
             label = f"{arm}, {'student' if network == 'S' else 'teacher'}" if network else arm
             differences = paired(record, reference, metric, fresh_lists=False)
@@ -50,9 +51,7 @@ def print_table(output: Path, cutoff: int) -> None:
             if differences.any():
                 found = compare_paired(differences, np.zeros_like(differences))
                 compared = f"{found.difference:+.4f} | {found.low:+.4f} to {found.high:+.4f} | {found.p_value:.3g}"
-            print(
-                f"| {label} | {len(record)} | {len(values)} | {np.nanmean(values):.4f} | {compared} | {seconds:.0f} |"
-            )
+            print(f"| {label} | {len(record)} | {len(values)} | {np.mean(values):.4f} | {compared} | {seconds:.0f} |")
 
 
 def print_groups(output: Path, cutoff: int) -> None:

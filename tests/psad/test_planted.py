@@ -109,7 +109,7 @@ def test_the_initial_ranker_saw_only_lists_that_nobody_sees_again(world: Planted
 
 
 def test_a_student_finds_what_the_initial_ranker_does_not(tmp_path: Path) -> None:
-    lists = planted_lists(planted_world(1200, items=600, seed=0))
+    lists = planted_lists(planted_world(2000, items=600, seed=0))
     batch = lists.batch(lists.rows("test"))
     labels = batch.labels.numpy()
 
@@ -117,7 +117,7 @@ def test_a_student_finds_what_the_initial_ranker_does_not(tmp_path: Path) -> Non
         return float(ndcg(ordered_labels(labels, orders), labels, 5).mean())
 
     initial = quality(InitialOrder().rerank(batch, 10).numpy())
-    student = trained(tmp_path, lists, epochs=6, dimension=32, dropout=0.1)
+    student = trained(tmp_path, lists, epochs=3, dimension=32, dropout=0.1)
     assert quality(student.rerank(batch.without_labels(), 10).numpy()) > initial + 0.08
 
 

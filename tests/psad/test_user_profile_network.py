@@ -45,6 +45,22 @@ def test_untrained_gates_are_the_identity_for_everybody() -> None:
     assert torch.allclose(view.candidates, plain + encoding.table.weight[:6], atol=1e-6)
 
 
+def test_how_large_tables_and_features_are_is_not_how_much_candidates_and_events_weigh() -> None:
+    features, batch = psad_model().eval().profile.features, random_lists([8, 5], seed=3)
+    expected = features.candidates(batch), features.history(batch)
+    with torch.no_grad():
+        for parameter in features.projection.parameters():
+            parameter.mul_(10)
+    for found, before, mask in zip(
+        (features.candidates(batch), features.history(batch)),
+        expected,
+        (batch.candidate_mask, batch.history_mask),
+        strict=True,
+    ):
+        assert before[mask].abs().mean() > 0.1 and (before[~mask] == 0).all()
+        assert torch.allclose(found, before, atol=1e-2)
+
+
 def test_an_empty_history_recalls_nothing_whatever_stands_in_its_padding() -> None:
     batch = without_history(random_lists([6, 4]))
     for model in (psad_model(), psad_model(profile__history_blocks=0)):

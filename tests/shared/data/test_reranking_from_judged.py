@@ -10,6 +10,7 @@ from recascade.data.events import offsets_of
 from recascade.data.lists import JudgedLists
 from recascade.data.reranking_config import ListsConfig
 from recascade.data.reranking_from_judged import lists_from_judged
+from recascade.data.reranking_lists import PARTS
 from recascade.errors import DataError
 
 CONFIG = ListsConfig(candidates=5, clicked_only=False)
@@ -64,6 +65,17 @@ def test_the_best_documents_stand_first_and_the_fold_after_the_test_validates() 
     first = lists.labels[lists.offsets[:-1]].mean()
     last = lists.labels[lists.offsets[1:] - 1].mean()
     assert first > last + 0.5
+
+
+def test_any_other_fold_can_validate_and_the_rest_trains() -> None:
+    source = judged()
+    lists = lists_from_judged(source, CONFIG, test_fold=4, validation_fold=2)
+    folds = np.array([int(name[1:]) % 5 for name in lists.ids])
+    found = {part: set(folds[lists.rows(part)].tolist()) for part in PARTS}
+    assert found == {"train": {0, 1, 3}, "validation": {2}, "test": {4}}
+    for wrong in (4, 9):
+        with pytest.raises(DataError, match=f"Fold {wrong} cannot validate"):
+            lists_from_judged(source, CONFIG, test_fold=4, validation_fold=wrong)
 
 
 def test_a_position_in_the_file_is_kept() -> None:

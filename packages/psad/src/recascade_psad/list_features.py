@@ -10,7 +10,11 @@ from recascade.models.list_inputs import FieldEmbedding
 
 
 class ListFeatures(nn.Module):
-    """``x = W [item ‖ fields ‖ features] + b`` for candidates and events alike, which share tables and W (inferred).
+    """``x = LayerNorm(W [item ‖ fields ‖ features] + b)`` for candidates and events alike (shared tables: inferred).
+
+    The norm is our choice. What is recalled of the history and the score are added to a candidate's vector, which
+    without the norm begins several times shorter than they are: on lists with long histories, what tells candidates
+    apart was then learnt epochs later, when training lists were already being learnt by heart.
 
     Args:
         schema: which tables there are, and how large.
@@ -29,6 +33,7 @@ class ListFeatures(nn.Module):
         self.profile_width = len(schema.profile_sizes) * embedding
         width = self.fields.width if self.fields else 0
         self.projection = nn.Linear(width + schema.feature_count, dimension)
+        self.norm = nn.LayerNorm(dimension)
 
     def candidates(self, batch: RerankingBatch) -> Tensor:
         """``[B, n, d]``, zeros in padding."""
@@ -51,7 +56,7 @@ class ListFeatures(nn.Module):
         if self.fields is not None:
             codes = torch.cat([items[..., None] + 1, fields], -1) if self.reads_identity else fields
             features = torch.cat([self.fields(codes), features], -1)
-        vectors: Tensor = self.projection(features)
+        vectors: Tensor = self.norm(self.projection(features))
         return vectors.masked_fill(~mask[..., None], 0.0)
 
 

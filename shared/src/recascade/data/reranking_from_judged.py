@@ -17,13 +17,15 @@ from recascade.errors import DataError
 _RIDGE = 1.0
 
 
-def lists_from_judged(judged: JudgedLists, config: ListsConfig, *, test_fold: int) -> RerankingLists:
+def lists_from_judged(
+    judged: JudgedLists, config: ListsConfig, *, test_fold: int, validation_fold: int | None = None
+) -> RerankingLists:
     """Cut each query's documents to the best of a first ranker, and keep that order and its scores.
 
     The order of the file's ``initial_position`` is kept where it has one. Otherwise the first ranker is a ridge
     regression of the label on the features: for the lists of a training fold it is fitted on the other training folds,
     for validation and test lists on all training folds. So no list is scored by a model that saw its labels, nor by one
-    that saw a label of the test fold. The fold after the test fold validates.
+    that saw a label of the test fold.
 
     Each feature with unknown values gets an indicator of them beside it. There are no items, users or histories.
 
@@ -31,12 +33,13 @@ def lists_from_judged(judged: JudgedLists, config: ListsConfig, *, test_fold: in
         judged: all queries.
         config: how many candidates, and whether lists without a positive label are left out.
         test_fold: the fold to measure on.
+        validation_fold: the fold that validates, another one; None for the fold after the test fold.
 
     Raises:
         DataError: there are fewer than four folds, no such fold, or a part without a list.
     """
     config.check()
-    parts = _parts(judged, test_fold)
+    parts = _parts(judged, test_fold, validation_fold)
     features = _with_indicators(judged, parts == PARTS.index("train"))
     scores = _first_scores(judged, features, parts)
     # Highest score first within each list; of equal scores the earlier document.
@@ -92,7 +95,7 @@ def moments(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray
     return mean.astype(np.float32), np.where(deviation > 0, deviation, 1).astype(np.float32)
 
 
-def _parts(judged: JudgedLists, test_fold: int) -> NDArray[np.int8]:
+def _parts(judged: JudgedLists, test_fold: int, validation_fold: int | None) -> NDArray[np.int8]:
     """int8 ``[Q]``, by fold."""
     folds = sorted(set(judged.folds.tolist()))
     if len(folds) < 4:
@@ -102,7 +105,10 @@ def _parts(judged: JudgedLists, test_fold: int) -> NDArray[np.int8]:
         )
     if test_fold not in folds:
         raise DataError(f"There is no fold {test_fold} to test on; the folds are {folds}.")
-    validation_fold = folds[(folds.index(test_fold) + 1) % len(folds)]
+    if validation_fold is None:
+        validation_fold = folds[(folds.index(test_fold) + 1) % len(folds)]
+    if validation_fold == test_fold or validation_fold not in folds:
+        raise DataError(f"Fold {validation_fold} cannot validate; choose one of {folds} other than {test_fold}.")
     parts = np.full(len(judged), PARTS.index("train"), dtype=np.int8)
     parts[judged.folds == validation_fold] = PARTS.index("validation")
     parts[judged.folds == test_fold] = PARTS.index("test")
