@@ -62,7 +62,8 @@ class TorchWorks:
         history = self._moved(work.payload).first(work.end)
         past = self.memory.read(work.pages, work.begin, self.dtype)
         states = self.ranker.prefill(history, past)
-        if not bool(torch.isfinite(states).all()):
+        # A sum is finite if all of its terms are, and is made without a copy of them.
+        if not bool(states.sum(dtype=torch.promote_types(states.dtype, torch.float32)).isfinite()):
             raise DataError("The states of a prefix are not finite numbers.")
         self.memory.write(work.pages, work.begin, states)
 
