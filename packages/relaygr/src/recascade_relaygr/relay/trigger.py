@@ -78,8 +78,9 @@ class Trigger:
             load = None
         budget = config.rank_budget
         waiting = max(load.rank_queue, load.rank_delay) if load is not None else 0.0
+        full = waiting + self.costs.full(sizes)
         if config.trigger.enabled:
-            if waiting + self.costs.full(sizes) + config.trigger.guard_ms / 1e3 <= budget:
+            if full + config.trigger.guard_ms / 1e3 <= budget:
                 return Decision(False, "not-at-risk", sizes.prefix)
             if self.costs.rank(sizes) > budget:
                 shortened = self._affordable(sizes, budget)
@@ -93,7 +94,7 @@ class Trigger:
         if load is not None and held != "ready":
             # A ranking request can wait for its prefix as long as it will still be answered in time, or sooner than by
             # full inference that is late anyway.
-            limit = budget if config.degrade else max(budget, waiting + self.costs.full(sizes))
+            limit = budget if config.degrade else max(budget, full)
             patience = max(limit - self.costs.rank(sizes) - config.trigger.guard_ms / 1e3, 0.0)
             ready = load.fill_queue / config.executor.lanes + cost
             if config.trigger.enabled and ready > self.slack.value + patience:
