@@ -16,8 +16,6 @@ from torch.nn.functional import silu
 _QUERIES = 128
 # Keys of a tile: with 128 queries of two heads its scores are half a MB, and stay in the second-level cache.
 _KEYS = 512
-# SiLU of this, whatever the score that it is added to, is exactly 0.
-_UNSEEN = -1e4
 
 Piece = tuple[Tensor, Tensor]
 """Keys ``[H, m, D]`` and values ``[H, m, E]`` of m events."""
@@ -35,8 +33,9 @@ def attend_causally(query: Tensor, pieces: Sequence[Piece], own: Piece, position
     heads, new = query.shape[:2]
     events = sum(keys.shape[1] for keys, _ in pieces) + new
     distances = torch.arange(events - 1, -1, -1, device=query.device).clamp_(max=len(position_bias) - 1)
-    unseen = position_bias.new_full((max(min(new, _QUERIES) - 1, 0),), _UNSEEN)
-    biases = torch.cat([position_bias[distances], unseen])
+    # SiLU of this is exactly 0, whatever the score that it is added to.
+    hidden = position_bias.new_full((max(min(new, _QUERIES) - 1, 0),), torch.finfo(position_bias.dtype).min / 2)
+    biases = torch.cat([position_bias[distances], hidden])
     # From the newest query to the oldest, row r has the biases from place r on: a view, without a matrix of them.
     query = query.flip(1)
     gathered = query.new_zeros(heads, new, own[1].shape[2])
