@@ -34,7 +34,7 @@ from recascade_relaygr.relay.costs import Costs
 from recascade_relaygr.relay.requests import Sizes
 
 ARMS = ("full", "lru", "relay")
-LENGTHS = (768, 896, 1024, 1152, 1280, 1408, 1536, 1792, 2048, 2304, 2560, 2816, 3072, 3584, 4096, 4608, 5120, 6144)
+LENGTHS = (*range(768, 1536, 128), *range(1536, 6144, 256))
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def _throughput(cells: Cells, workload: Workload, tokens: int) -> None:
 
 
 def _length(cells: Cells, workload: Workload, rate: float) -> None:
-    """Histories grow by about an eighth until every arm has missed the budget twice."""
+    """Histories grow by a twelfth or so until every arm has missed the budget twice."""
     best: dict[str, int] = dict.fromkeys(ARMS, 0)
     missed: Counter[str] = Counter()
     for tokens in LENGTHS:
