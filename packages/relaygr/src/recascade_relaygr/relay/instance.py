@@ -22,6 +22,7 @@ from recascade_relaygr.relay.expander import Expander
 from recascade_relaygr.relay.fills import Fill, Fills
 from recascade_relaygr.relay.lifecycle import LifecycleWindow
 from recascade_relaygr.relay.observed_quantile import RunningQuantile
+from recascade_relaygr.relay.patience import Patience
 from recascade_relaygr.relay.pending import Pending
 from recascade_relaygr.relay.promise_timer import PromiseTimer
 from recascade_relaygr.relay.recent_requests import RecentRequests
@@ -83,6 +84,7 @@ class Instance:
         self.rank_cost = RunningQuantile(_HIGH, _STEP)
         self._recent = RecentRequests(config.tombstone_seconds)
         self._promises = PromiseTimer(clock, self.cache)
+        self._patience = Patience(config, costs, self.executor)
         self._pending: dict[str, Pending] = {}
         self._gone = False
 
@@ -181,9 +183,12 @@ class Instance:
             self._score(pending, entry, "relay")
         else:
             fill: Fill = entry.fill
-            patience = self._patience(pending, fill, now)
+            patience = self._patience.under_way(request, self.fills.remaining(fill), now)
+            alone = 0.0 if fill.begun or fill.copy is not None else self._patience.to_keep(request, now)
             if (fill.begun or fill.copy is not None) and patience > 0:
                 self._wait(pending, fill, "relay_joined" if fill.begun else "relay_reload", patience)
+            elif alone > 0:
+                self._wait(pending, fill, "full", alone)
             else:
                 self._release(entry, request.request)
                 self._rank_in_full(pending)
@@ -193,22 +198,14 @@ class Instance:
         copy = self.expander.get(request.key, request.fingerprint, now)
         left = request.deadline - now - self.costs.rank(request.sizes)
         in_time = copy is not None and self.costs.reload(copy.tokens) <= left
-        if in_time or self.config.fill_on_rank:
+        patience = float("inf") if in_time else self._patience.to_keep(request, now)
+        if patience > 0:
             entry = self._reserve(request, request.sizes.prefix, now)
             if entry is not None:
                 fill = self.fills.begin(entry, request.payload, copy if in_time else None, deadline=request.deadline)
-                self._wait(pending, fill, "relay_reload" if in_time else "full", float("inf"))
+                self._wait(pending, fill, "relay_reload" if in_time else "full", patience)
                 return
         self._rank_in_full(pending)
-
-    def _patience(self, pending: Pending, fill: Fill, now: float) -> float:
-        """Seconds that a request waits for a fill; none where the answer would come too late that way."""
-        expected = self.fills.remaining(fill)
-        sizes, limit = pending.request.sizes, pending.request.deadline - now
-        if not self.config.degrade:
-            # An answer in full that is late anyway had better come from where it comes sooner.
-            limit = max(limit, self.costs.full(sizes))
-        return expected + self.config.join_slop_ms / 1e3 if expected + self.costs.rank(sizes) <= limit else 0.0
 
     def _wait(self, pending: Pending, fill: Fill, path: Path, patience: float) -> None:
         def impatient() -> None:
