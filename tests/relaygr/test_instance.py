@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from relay_world import Failure, World
 
 from recascade_relaygr.relay.cache import State
-from recascade_relaygr.relay.instance import InstanceGoneError
-from recascade_relaygr.relay.requests import PrefixKey
+from recascade_relaygr.relay.requests import InstanceGoneError, PrefixKey
 
 
 def test_a_signal_in_time_makes_ranking_short() -> None:

@@ -65,3 +65,25 @@ def test_without_room_ranking_is_full() -> None:
     world.rank("1")
     world.settle()
     assert world.path("1") == "full" and world.device.count("full") == 1
+
+
+@pytest.mark.parametrize("degrade", [True, False])
+def test_a_fill_that_is_only_slower_than_foretold_is_waited_for(degrade: bool) -> None:
+    world = World(degrade=degrade, join_slop_ms=2.0)
+    world.device.noise = lambda: 1.4
+    world.signal("1")
+    world.at(14)
+    world.rank("1", budget=0.06)
+    world.settle()
+    assert world.path("1") == "relay_joined" and world.device.count("full") == 0
+
+
+def test_a_fill_that_does_not_move_is_not_waited_for_any_longer() -> None:
+    world = World(degrade=False, join_slop_ms=2.0)
+    world.device.noise = lambda: 50.0
+    world.signal("1")
+    world.at(1)
+    world.device.noise = lambda: 1.0
+    world.rank("1")
+    world.settle()
+    assert world.path("1") == "full" and world.answers["1"].served < 0.1

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from recascade.errors import RecascadeError
 from recascade_relaygr.relay.arena import PageArena
 from recascade_relaygr.relay.cache import Entry, PrefixCache, State
 from recascade_relaygr.relay.clock import Clock
@@ -26,15 +25,11 @@ from recascade_relaygr.relay.patience import Patience
 from recascade_relaygr.relay.pending import Pending
 from recascade_relaygr.relay.promise_timer import PromiseTimer
 from recascade_relaygr.relay.recent_requests import RecentRequests
-from recascade_relaygr.relay.requests import Outcome, OwnerLoad, Path, PrefixKey, RankRequest, Signal
+from recascade_relaygr.relay.requests import InstanceGoneError, Outcome, OwnerLoad, Path, PrefixKey, RankRequest, Signal
 from recascade_relaygr.relay.statistics import Statistics
 
 _MIB = 1 << 20
 _HIGH, _STEP = 0.99, 2e-3
-
-
-class InstanceGoneError(RecascadeError):
-    """The instance has left the service; another one must answer."""
 
 
 class Instance:
@@ -84,7 +79,7 @@ class Instance:
         self.rank_cost = RunningQuantile(_HIGH, _STEP)
         self._recent = RecentRequests(config.tombstone_seconds)
         self._promises = PromiseTimer(clock, self.cache)
-        self._patience = Patience(config, costs, self.executor)
+        self._patience = Patience(config, costs, self.executor, self.fills)
         self._pending: dict[str, Pending] = {}
         self._gone = False
 
@@ -183,12 +178,11 @@ class Instance:
             self._score(pending, entry, "relay")
         else:
             fill: Fill = entry.fill
-            patience = self._patience.under_way(request, self.fills.remaining(fill), now)
-            alone = 0.0 if fill.begun or fill.copy is not None else self._patience.to_keep(request, now)
-            if (fill.begun or fill.copy is not None) and patience > 0:
-                self._wait(pending, fill, "relay_joined" if fill.begun else "relay_reload", patience)
-            elif alone > 0:
-                self._wait(pending, fill, "full", alone)
+            spared = fill.begun or fill.copy is not None
+            wait = self._patience.under_way(request, fill, now) if spared else self._patience.to_keep(request, now)
+            if wait > 0:
+                path: Path = "relay_joined" if fill.begun else "relay_reload" if spared else "full"
+                self._wait(pending, fill, path, wait)
             else:
                 self._release(entry, request.request)
                 self._rank_in_full(pending)
@@ -208,8 +202,16 @@ class Instance:
         self._rank_in_full(pending)
 
     def _wait(self, pending: Pending, fill: Fill, path: Path, patience: float) -> None:
+        reached = fill.tokens
+
         def impatient() -> None:
-            pending.timer = None
+            nonlocal reached
+            # Most of a fill that is only slower than foretold is done, and full inference would begin at the beginning.
+            now, pending.timer = self.clock.time(), None
+            more = self._patience.under_way(pending.request, fill, now) if fill.tokens > reached else 0.0
+            if more > 0:
+                reached, pending.timer = fill.tokens, self.clock.call_at(now + more, impatient)
+                return
             fill.waiters.remove(waiter)
             self._release(fill.entry, pending.request.request)
             self._rank_in_full(pending)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from recascade_relaygr.relay.config import RelayConfig
 from recascade_relaygr.relay.costs import Costs
 from recascade_relaygr.relay.executor import Executor
+from recascade_relaygr.relay.fills import Fill, Fills
 from recascade_relaygr.relay.requests import RankRequest
 
 # A prefix is worth its memory where it shortens the ranking of a later visit to this share.
@@ -18,15 +19,18 @@ class Patience:
         config: of the relay.
         costs: predicted durations.
         executor: whose queue requests wait in.
+        fills: knows what is left of each.
     """
 
-    def __init__(self, config: RelayConfig, costs: Costs, executor: Executor) -> None:
+    def __init__(self, config: RelayConfig, costs: Costs, executor: Executor, fills: Fills) -> None:
         self.config = config
         self.costs = costs
         self.executor = executor
+        self.fills = fills
 
-    def under_way(self, request: RankRequest, expected: float, now: float) -> float:
-        """Seconds for a prefix that is expected in ``expected`` seconds; 0 where the answer would come too late."""
+    def under_way(self, request: RankRequest, fill: Fill, now: float) -> float:
+        """Seconds for a prefix that is being run or brought back; 0 where the answer would come too late."""
+        expected = self.fills.remaining(fill)
         limit = request.deadline - now
         if not self.config.degrade:
             # An answer in full that is late anyway had better come from where it comes sooner.
