@@ -199,7 +199,7 @@ def test_a_prefix_that_fails_ends_in_full_inference(failure: BaseException | flo
         return found, served.stats()
 
     found, stats = asyncio.run(answers())
-    assert found.path == "full" and stats["fills"] == {"prefill-failed": 1} and stats["prefix_bytes"] == 0
+    assert found.path == "full" and set(stats["fills"]) == {"prefill-failed"} and stats["prefix_bytes"] == 0
     assert torch.allclose(found.scores, ranker().score(history(300), ITEMS_ASKED[None])[0], rtol=0, atol=1e-5)
 
 

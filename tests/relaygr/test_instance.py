@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from relay_world import Failure, World
 
 from recascade_relaygr.relay.cache import State
-from recascade_relaygr.relay.instance import InstanceGoneError
-from recascade_relaygr.relay.requests import PrefixKey
+from recascade_relaygr.relay.requests import InstanceGoneError, PrefixKey
 
 
 def test_a_signal_in_time_makes_ranking_short() -> None:
@@ -295,10 +294,12 @@ def test_the_lru_cache_across_requests_needs_no_signal() -> None:
 ACTIONS = st.binary(min_size=600, max_size=1200)
 
 
-@settings(max_examples=80, deadline=None)
-@given(ACTIONS)
-def test_in_any_order_everything_is_answered_once_and_nothing_leaks(stream: bytes) -> None:
-    world = World(cache__capacity_mib=6.0, expander__capacity_mib=9.0, executor__lanes=2)
+@settings(max_examples=100, deadline=None)
+@given(ACTIONS, st.booleans(), st.booleans())
+def test_in_any_order_everything_is_answered_once_and_nothing_leaks(stream: bytes, keep: bool, degrade: bool) -> None:
+    world = World(
+        cache__capacity_mib=6.0, expander__capacity_mib=9.0, executor__lanes=2, fill_on_rank=keep, degrade=degrade
+    )
     asked: set[str] = set()
     failing = iter(stream)
     world.device.fails = lambda work: work.kind != "full" and next(failing, 0) % 9 == 0

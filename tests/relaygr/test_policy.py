@@ -141,6 +141,15 @@ def test_what_the_trigger_says(tokens: int, found: OwnerLoad | None, reason: str
     assert (decision.admitted, decision.reason, decision.prefix_tokens) == (reason == "at-risk", reason, tokens)
 
 
+def test_a_prefix_may_come_late_where_full_inference_would_come_later_and_no_history_is_shortened() -> None:
+    found, sizes = load(fill_queue=0.04), Sizes(4096, 64, 128)
+    strict, patient = trigger(), trigger()
+    patient.config.degrade = False
+    assert strict.decide("a", sizes, 4 * MIB, found, 0.0).reason == "too-late"
+    assert patient.decide("a", sizes, 4 * MIB, found, 0.0).admitted
+    assert patient.decide("a", sizes, 4 * MIB, load(fill_queue=0.4), 0.0).reason == "too-late"
+
+
 def test_a_history_that_even_the_relay_cannot_afford_is_cut_to_whole_pages() -> None:
     tight = trigger()
     tight.config.rank_budget_ms = 5.0

@@ -57,10 +57,11 @@ class FailingDevice(TabulatedDevice):
 
 
 class World:
-    """``settings`` are attributes of ``RelayConfig``, with ``__`` for a dot."""
+    """``settings`` are attributes of ``RelayConfig``, with ``__`` for a dot; prefixes are run for signals alone unless
+    they say otherwise."""
 
     def __init__(self, **settings: Any) -> None:
-        self.config = RelayConfig()
+        self.config = RelayConfig(fill_on_rank=False)
         for name, value in settings.items():
             *sections, field = name.split("__")
             section: Any = self.config

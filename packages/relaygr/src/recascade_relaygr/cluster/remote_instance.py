@@ -13,8 +13,7 @@ from ray.serve.exceptions import RayServeException
 
 from recascade_relaygr.cluster.held_prefixes import HeldPrefixes
 from recascade_relaygr.cluster.ray_router import session_of
-from recascade_relaygr.relay.instance import InstanceGoneError
-from recascade_relaygr.relay.requests import Outcome, OwnerLoad, PrefixKey, RankRequest, Signal
+from recascade_relaygr.relay.requests import InstanceGoneError, Outcome, OwnerLoad, PrefixKey, RankRequest, Signal
 
 _log = logging.getLogger(__name__)
 

@@ -17,8 +17,16 @@ from recascade_relaygr.engine.history import RankInput, cut, fingerprint
 from recascade_relaygr.relay.config import RelayConfig
 from recascade_relaygr.relay.costs import Costs
 from recascade_relaygr.relay.gateway import Gateway
-from recascade_relaygr.relay.instance import InstanceGoneError
-from recascade_relaygr.relay.requests import Outcome, OwnerLoad, PrefixKey, RankRequest, Signal, Sizes, Ticket
+from recascade_relaygr.relay.requests import (
+    InstanceGoneError,
+    Outcome,
+    OwnerLoad,
+    PrefixKey,
+    RankRequest,
+    Signal,
+    Sizes,
+    Ticket,
+)
 from recascade_relaygr.relay.requests import Path as AnswerPath
 from recascade_relaygr.relay.router import Router
 from recascade_relaygr.relay.trigger import Trigger

@@ -62,6 +62,8 @@ def runs(pages: Sequence[int]) -> list[tuple[int, int]]:
     >>> runs([4, 5, 6, 2, 9, 10])
     [(4, 3), (2, 1), (9, 2)]
     """
+    if pages and tuple(pages) == tuple(range(pages[0], pages[0] + len(pages))):
+        return [(pages[0], len(pages))]
     found: list[tuple[int, int]] = []
     for page in pages:
         if found and sum(found[-1]) == page:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any, NamedTuple
 
 import torch
@@ -62,7 +63,7 @@ class TorchWorks:
         history = self._moved(work.payload).first(work.end)
         past = self.memory.read(work.pages, work.begin, self.dtype)
         states = self.ranker.prefill(history, past)
-        if not bool(torch.isfinite(states).all()):
+        if not _all_finite(states):
             raise DataError("The states of a prefix are not finite numbers.")
         self.memory.write(work.pages, work.begin, states)
 
@@ -94,7 +95,7 @@ class TorchWorks:
             shortened = request.with_prefix(work.sizes.prefix)
             scores = self.ranker.score(shortened.history, _items(shortened))
         scores = scores[0].cpu()
-        if not bool(torch.isfinite(scores).all()):
+        if not _all_finite(scores):
             raise DataError("The scores are not finite numbers.")
         return scores
 
@@ -108,6 +109,11 @@ class TorchWorks:
 def _items(request: RankInput) -> Tensor:
     assert request.items is not None
     return request.items
+
+
+def _all_finite(numbers: Tensor) -> bool:
+    # An infinite term or one that is no number shows in the sum, which needs no mask in memory.
+    return isfinite(numbers.sum(dtype=torch.promote_types(numbers.dtype, torch.float32)).item())
 
 
 def _checksum(states: Tensor) -> int:

@@ -106,13 +106,13 @@ class HSTURanker(nn.Module):
         past = sum(piece.shape[1] for piece in states)
         tokens = self._events(history.items[past:])
         found = []
-        for number, layer in enumerate(self._layers):
+        *lower, last = self._layers
+        for number, layer in enumerate(lower):
             projections = layer.project(tokens)
             found.append(projections.state)
-            # Of the last layer nobody reads more than keys and values.
-            if number + 1 < len(self.layers):
-                tokens = layer.read(tokens, projections, [piece[number] for piece in states])
-        return torch.stack(found)
+            tokens = layer.read(tokens, projections, [piece[number] for piece in states])
+        # Of the last layer nobody reads more than keys and values.
+        return torch.stack([*found, last.states(tokens)])
 
     @torch.inference_mode()
     def score_on(self, states: Sequence[Tensor], history: Context, items: Tensor) -> Tensor:
@@ -123,13 +123,11 @@ class HSTURanker(nn.Module):
         positions = torch.arange(history.items.numel(), device=history.items.device)
         distances = len(positions) - positions
         ages = self._ages(self._now(history) - history.timestamps)
-        lengths = [piece.shape[1] for piece in pieces]
         tokens = self._candidates(items[0])
         if self.repetitions is not None:
             tokens = tokens + self.repetitions[buckets(repetitions(history.items, items[0]))]
         for number, layer in enumerate(self._layers):
-            biases = torch.split(layer.history_bias(distances, ages), lengths) if lengths else ()
-            tokens = layer.judge(tokens, [piece[number] for piece in pieces], biases)
+            tokens = layer.judge(tokens, [piece[number] for piece in pieces], layer.history_bias(distances, ages))
         return _at_least_single(cast(Tensor, self.head(tokens)).squeeze(1)[None])
 
     def logits(self, context: Context, groups: CandidateGroups) -> Tensor:

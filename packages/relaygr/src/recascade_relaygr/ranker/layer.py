@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm, silu
+from torch.nn.functional import layer_norm, linear, silu
 
 from recascade.errors import ConfigurationError
 from recascade.nn.dropout import dropout
@@ -88,6 +88,11 @@ class RankingLayer(nn.Module):
         )
         return Projections(gate, state, query)
 
+    def states(self, tokens: Tensor) -> Tensor:
+        """What a prefix ``[n, d]`` leaves behind in this layer, ``[n, width]``."""
+        weight = self.projection.weight[self.dimension : 3 * self.dimension]
+        return silu(linear(self.norm(tokens), weight))
+
     def finish(self, tokens: Tensor, gate: Tensor, gathered: Tensor) -> Tensor:
         """The layer's output ``[..., d]`` from what attention gathered, ``[..., d]``."""
         gathered = gathered / self.normaliser
@@ -113,11 +118,11 @@ class RankingLayer(nn.Module):
         )
         return self.finish(tokens, projections.gate, gathered.transpose(0, 1).flatten(1))
 
-    def judge(self, tokens: Tensor, history: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
-        """Candidates ``[k, d]`` after a history in pieces ``[m, width]``, with the biases of its events ``[m]``."""
+    def judge(self, tokens: Tensor, history: Sequence[Tensor], bias: Tensor) -> Tensor:
+        """Candidates ``[k, d]`` after a history in pieces ``[m, width]``, with the bias of each of its events."""
         projections = self.project(tokens)
         query, (own_keys, own_values) = self._by_head(projections.query), self.piece(projections.state)
-        gathered = attend_from_candidates(query, [self.piece(states) for states in history], biases)
+        gathered = attend_from_candidates(query, [self.piece(states) for states in history], bias)
         weight = silu((query * own_keys).sum(2, keepdim=True) + self.own_bias())
         gathered = gathered + weight * own_values
         return self.finish(tokens, projections.gate, gathered.transpose(0, 1).flatten(1))

@@ -114,7 +114,8 @@ class RelayConfig:
         cache: where they are kept.
         expander: and where after that.
         executor: the device's queues.
-        fill_on_rank: keep the prefix that full inference has run anyway (the usual cache across requests).
+        fill_on_rank: where no prefix was run ahead, run it in the ranking stage and keep it, at about the cost of full
+            inference, if ranking on it takes less than half of that and the answer is still in time; on.
         degrade: shorten the history where full inference would miss the deadline; False answers late but in full.
         join_slop_ms: a request waits for a fill under way at most this much longer than predicted; 5.
         tombstone_seconds: how long a late signal of an answered request is recognised; 10.
@@ -126,7 +127,7 @@ class RelayConfig:
     cache: CacheConfig = field(default_factory=CacheConfig)
     expander: ExpanderConfig = field(default_factory=ExpanderConfig)
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
-    fill_on_rank: bool = False
+    fill_on_rank: bool = True
     degrade: bool = True
     join_slop_ms: float = 5.0
     tombstone_seconds: float = 10.0

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from recascade.errors import RecascadeError
 from recascade_relaygr.relay.arena import PageArena
 from recascade_relaygr.relay.cache import Entry, PrefixCache, State
 from recascade_relaygr.relay.clock import Clock
@@ -22,18 +21,15 @@ from recascade_relaygr.relay.expander import Expander
 from recascade_relaygr.relay.fills import Fill, Fills
 from recascade_relaygr.relay.lifecycle import LifecycleWindow
 from recascade_relaygr.relay.observed_quantile import RunningQuantile
+from recascade_relaygr.relay.patience import Patience
 from recascade_relaygr.relay.pending import Pending
 from recascade_relaygr.relay.promise_timer import PromiseTimer
 from recascade_relaygr.relay.recent_requests import RecentRequests
-from recascade_relaygr.relay.requests import Outcome, OwnerLoad, Path, PrefixKey, RankRequest, Signal
+from recascade_relaygr.relay.requests import InstanceGoneError, Outcome, OwnerLoad, Path, PrefixKey, RankRequest, Signal
 from recascade_relaygr.relay.statistics import Statistics
 
 _MIB = 1 << 20
 _HIGH, _STEP = 0.99, 2e-3
-
-
-class InstanceGoneError(RecascadeError):
-    """The instance has left the service; another one must answer."""
 
 
 class Instance:
@@ -83,6 +79,7 @@ class Instance:
         self.rank_cost = RunningQuantile(_HIGH, _STEP)
         self._recent = RecentRequests(config.tombstone_seconds)
         self._promises = PromiseTimer(clock, self.cache)
+        self._patience = Patience(config, costs, self.executor, self.fills)
         self._pending: dict[str, Pending] = {}
         self._gone = False
 
@@ -181,9 +178,11 @@ class Instance:
             self._score(pending, entry, "relay")
         else:
             fill: Fill = entry.fill
-            patience = self._patience(pending, fill, now)
-            if (fill.begun or fill.copy is not None) and patience > 0:
-                self._wait(pending, fill, "relay_joined" if fill.begun else "relay_reload", patience)
+            spared = fill.begun or fill.copy is not None
+            wait = self._patience.under_way(request, fill, now) if spared else self._patience.to_keep(request, now)
+            if wait > 0:
+                path: Path = "relay_joined" if fill.begun else "relay_reload" if spared else "full"
+                self._wait(pending, fill, path, wait)
             else:
                 self._release(entry, request.request)
                 self._rank_in_full(pending)
@@ -193,26 +192,26 @@ class Instance:
         copy = self.expander.get(request.key, request.fingerprint, now)
         left = request.deadline - now - self.costs.rank(request.sizes)
         in_time = copy is not None and self.costs.reload(copy.tokens) <= left
-        if in_time or self.config.fill_on_rank:
+        patience = float("inf") if in_time else self._patience.to_keep(request, now)
+        if patience > 0:
             entry = self._reserve(request, request.sizes.prefix, now)
             if entry is not None:
                 fill = self.fills.begin(entry, request.payload, copy if in_time else None, deadline=request.deadline)
-                self._wait(pending, fill, "relay_reload" if in_time else "full", float("inf"))
+                self._wait(pending, fill, "relay_reload" if in_time else "full", patience)
                 return
         self._rank_in_full(pending)
 
-    def _patience(self, pending: Pending, fill: Fill, now: float) -> float:
-        """Seconds that a request waits for a fill; none where the answer would come too late that way."""
-        expected = self.fills.remaining(fill)
-        sizes, limit = pending.request.sizes, pending.request.deadline - now
-        if not self.config.degrade:
-            # An answer in full that is late anyway had better come from where it comes sooner.
-            limit = max(limit, self.costs.full(sizes))
-        return expected + self.config.join_slop_ms / 1e3 if expected + self.costs.rank(sizes) <= limit else 0.0
-
     def _wait(self, pending: Pending, fill: Fill, path: Path, patience: float) -> None:
+        reached = fill.tokens
+
         def impatient() -> None:
-            pending.timer = None
+            nonlocal reached
+            # Most of a fill that is only slower than foretold is done, and full inference would begin at the beginning.
+            now, pending.timer = self.clock.time(), None
+            more = self._patience.under_way(pending.request, fill, now) if fill.tokens > reached else 0.0
+            if more > 0:
+                reached, pending.timer = fill.tokens, self.clock.call_at(now + more, impatient)
+                return
             fill.waiters.remove(waiter)
             self._release(fill.entry, pending.request.request)
             self._rank_in_full(pending)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from recascade.errors import RecascadeError
+
 Path = Literal["relay", "relay_joined", "relay_reload", "full", "degraded"]
 """How an answer came about: on a prefix that was waiting; on one that was still being run or reloaded when the request
 came; on one that the request itself reloaded; by full inference; by full inference over a shortened history."""
@@ -141,3 +143,7 @@ class OwnerLoad:
     free_bytes: int
     capacity_bytes: int
     measured: float
+
+
+class InstanceGoneError(RecascadeError):
+    """The instance has left the service; another one must answer."""

@@ -39,7 +39,8 @@ class Trigger:
         at risk    Q + T_full + guard > B
         useful     T_rank ≤ B                      (otherwise the history is cut until it holds)
         in time    Q_fill + T_prefill ≤ slack + B - T_rank - guard
-                                                   (T_reload where host memory holds the prefix, 0 where it is ready)
+                                                   (T_reload where host memory holds the prefix, 0 where it is ready;
+                                                   Q + T_full for B where that is more and no history may be shortened)
         footprint  bytes ≤ what the owner can reserve
         load       T_prefill ≤ the owner's bucket, refilled with ρ · lanes seconds per second, and
                    bytes ≤ another one, refilled with capacity / window bytes per second (Little's law)
@@ -77,8 +78,9 @@ class Trigger:
             load = None
         budget = config.rank_budget
         waiting = max(load.rank_queue, load.rank_delay) if load is not None else 0.0
+        full = waiting + self.costs.full(sizes)
         if config.trigger.enabled:
-            if waiting + self.costs.full(sizes) + config.trigger.guard_ms / 1e3 <= budget:
+            if full + config.trigger.guard_ms / 1e3 <= budget:
                 return Decision(False, "not-at-risk", sizes.prefix)
             if self.costs.rank(sizes) > budget:
                 shortened = self._affordable(sizes, budget)
@@ -90,8 +92,10 @@ class Trigger:
                 return Decision(False, "owner-unknown", sizes.prefix)
         cost = self._fill_seconds(sizes.prefix, held)
         if load is not None and held != "ready":
-            # A ranking request can wait for its prefix as long as it will still be answered in time.
-            patience = max(budget - self.costs.rank(sizes) - config.trigger.guard_ms / 1e3, 0.0)
+            # A ranking request can wait for its prefix as long as it will still be answered in time, or sooner than by
+            # full inference that is late anyway.
+            limit = budget if config.degrade else max(budget, full)
+            patience = max(limit - self.costs.rank(sizes) - config.trigger.guard_ms / 1e3, 0.0)
             ready = load.fill_queue / config.executor.lanes + cost
             if config.trigger.enabled and ready > self.slack.value + patience:
                 return Decision(False, "too-late", sizes.prefix)

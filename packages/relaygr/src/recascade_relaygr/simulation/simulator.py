@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 
-from recascade_relaygr.relay.instance import InstanceGoneError
-from recascade_relaygr.relay.requests import Outcome, PrefixKey, RankRequest, Signal, Sizes, Ticket
+from recascade_relaygr.relay.requests import InstanceGoneError, Outcome, PrefixKey, RankRequest, Signal, Sizes, Ticket
 from recascade_relaygr.simulation.answers import Answers
 from recascade_relaygr.simulation.cluster import SimulatedCluster
 from recascade_relaygr.simulation.setting import Setting

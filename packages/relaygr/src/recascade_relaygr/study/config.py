@@ -81,6 +81,8 @@ REFERENCE: dict[str, Any] = {
     "relay.cache.capacity_mib": 8192.0,
     "relay.expander.capacity_mib": 262_144.0,
     "relay.trigger.slack_ms": 40.0,
+    "relay.fill_on_rank": False,
 }
 """The relay of the reference setting, where it differs from the defaults, which are for a CPU: an accelerator with four
-streams, 8 GiB for prefixes and 256 GiB of host memory."""
+streams, 8 GiB for prefixes and 256 GiB of host memory. Prefixes are run for signals alone, so that the study shows what
+these bring."""
