@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.autograd import gradcheck
@@ -84,7 +84,6 @@ def test_stop_gradient_keeps_the_gate_out_of_the_first_run() -> None:
     assert not torch.allclose(gradients[0], gradients[1])
 
 
-@settings(deadline=None)
 @given(sizes, sizes)
 def test_costs_are_those_of_the_specification(inputs: int, outputs: int) -> None:
     n, m = inputs, outputs

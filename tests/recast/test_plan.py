@@ -45,7 +45,7 @@ def planned(problem: tuple[torch.Tensor, torch.Tensor], **settings: object) -> t
     return before, plan(before, anchors, SignalConfig(**settings), random=random)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(problems())
 def test_repair_touches_failed_groups_alone_and_gives_them_one_hit(problem) -> None:
     before, made = planned(problem)
@@ -62,7 +62,7 @@ def test_repair_touches_failed_groups_alone_and_gives_them_one_hit(problem) -> N
     assert (repair_slots(made.groups) == -1).all()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(problems())
 def test_the_pair_is_the_best_hit_and_the_hardest_legal_miss(problem) -> None:
     _, made = planned(problem)
@@ -76,7 +76,7 @@ def test_the_pair_is_the_best_hit_and_the_hardest_legal_miss(problem) -> None:
             assert legal[negative] and (groups.scores[row, negative] >= groups.scores[row, legal]).all()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(problems())
 def test_two_answers_of_a_learnable_group_are_kept_and_weigh_the_same(problem) -> None:
     _, made = planned(problem, weight=0.5, repaired_weight=0.25)
@@ -88,7 +88,7 @@ def test_two_answers_of_a_learnable_group_are_kept_and_weigh_the_same(problem) -
     assert torch.equal(made.advantages.abs().amax(1), weights * learnable)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(problems(), st.integers(0, 100))
 def test_the_order_of_answers_changes_nothing_but_ties(problem, seed: int) -> None:
     ids, targets = problem
@@ -105,7 +105,7 @@ def test_the_order_of_answers_changes_nothing_but_ties(problem, seed: int) -> No
         assert torch.equal(*values)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(problems())
 def test_a_plan_is_repeated_exactly(problem) -> None:
     for chosen in ({}, {"contrast": "random"}, {"ties": "random"}):

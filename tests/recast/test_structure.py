@@ -51,7 +51,7 @@ def by_definition(ids: torch.Tensor, targets: torch.Tensor) -> tuple[list[list[f
     return rewards, scores
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(problems())
 def test_reward_and_score_are_those_of_the_sets(problem: tuple[torch.Tensor, torch.Tensor]) -> None:
     ids, targets = problem
@@ -60,7 +60,7 @@ def test_reward_and_score_are_those_of_the_sets(problem: tuple[torch.Tensor, tor
     torch.testing.assert_close(structural_score(ids, targets), torch.tensor(scores))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(problems())
 def test_a_miss_scores_a_tenth_at_most_and_a_full_score_is_a_hit(problem: tuple[torch.Tensor, torch.Tensor]) -> None:
     rewards, scores = precision_reward(*problem), structural_score(*problem)

@@ -29,7 +29,7 @@ def joined(pieces: list[Piece]) -> Piece:
 LENGTHS = st.one_of(st.integers(0, 300), st.sampled_from([1, 127, 128, 129, 512, 513, 1100]))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(LENGTHS, max_size=3), LENGTHS, st.integers(0, 3))
 def test_events_gather_what_the_equation_says(past: list[int], new: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -43,7 +43,7 @@ def test_events_gather_what_the_equation_says(past: list[int], new: int, seed: i
     assert torch.allclose(found, weights @ values, rtol=0, atol=1e-10)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(LENGTHS, max_size=3), st.one_of(st.integers(1, 40), st.just(300)), st.integers(0, 3))
 def test_candidates_gather_what_the_equation_says(lengths: list[int], candidates: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

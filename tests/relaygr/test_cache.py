@@ -14,7 +14,7 @@ from recascade_relaygr.relay.requests import PrefixKey
 
 PAGE_TOKENS, PAGE_BYTES, PAGES = 4, 10, 24
 WINDOW = 5.0
-MACHINE = settings(max_examples=120, deadline=None)
+MACHINE = settings(max_examples=120)
 STREAMS = st.binary(min_size=3000, max_size=3000)
 """Three bytes make a step: 120 streams of 1,000 steps are 1.2 · 10⁵."""
 
@@ -134,7 +134,7 @@ def test_no_order_of_events_breaks_the_bound_or_a_promise(stream: bytes) -> None
 
 
 def test_the_usual_lru_cache_breaks_promises() -> None:
-    @settings(max_examples=200, deadline=None, database=None, derandomize=True, phases=[Phase.generate])
+    @settings(max_examples=200, database=None, derandomize=True, phases=[Phase.generate])
     @given(STREAMS)
     def machine(stream: bytes) -> None:
         run(stream, evict_oldest=True)

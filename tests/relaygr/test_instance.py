@@ -74,7 +74,7 @@ def test_64_signals_and_requests_of_one_user_run_the_prefix_once() -> None:
     assert world.device.count("prefill") == 4 and world.device.count("full") == 0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data())
 def test_each_content_of_a_user_is_run_once_while_it_stays(data: st.DataObject) -> None:
     world = World(executor__lanes=3, rank_budget_ms=500.0)
@@ -294,7 +294,7 @@ def test_the_lru_cache_across_requests_needs_no_signal() -> None:
 ACTIONS = st.binary(min_size=600, max_size=1200)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(ACTIONS, st.booleans(), st.booleans())
 def test_in_any_order_everything_is_answered_once_and_nothing_leaks(stream: bytes, keep: bool, degrade: bool) -> None:
     world = World(

@@ -57,7 +57,7 @@ def first(history: Context, events: int) -> Context:
     return RankInput(history, 0).first(events)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     prefix=st.one_of(st.integers(0, 600), st.sampled_from([1, 127, 128, 129, 4096])),
     recent=st.integers(0, 128),

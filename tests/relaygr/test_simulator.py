@@ -44,7 +44,7 @@ class TestWorkload:
         st.floats(1, 10),
         st.integers(0, 2**31),
     )
-    @settings(deadline=None, max_examples=40)
+    @settings(max_examples=40)
     def test_requests_come_in_order_within_their_time(
         self, rate: float, reuse: float, long_share: float, burst: float, seed: int
     ) -> None:

@@ -54,7 +54,7 @@ ODD = Method(name="odd", stage="retrieval", summary="", config=Odd, fit="nowhere
 
 
 @given(overrides=overrides_of_sasrec)
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_saved_is_loaded(tmp_path: Path, overrides: dict[str, Any]) -> None:
     config = compose(SASREC, data="log", seed=3, overrides=overrides)
     save(config, tmp_path / "config.yaml")
@@ -62,7 +62,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path, overrides: dict[str, Any]) -> N
 
 
 @given(overrides=overrides_of_sasrec, data=st.data())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_folder_depends_on_the_settings_and_not_on_their_order(overrides: dict[str, Any], data: Any) -> None:
     shuffled = dict(data.draw(st.permutations(list(overrides.items()))))
     one, other = (compose(SASREC, data="log", overrides=chosen) for chosen in (overrides, shuffled))
@@ -70,7 +70,7 @@ def test_the_folder_depends_on_the_settings_and_not_on_their_order(overrides: di
 
 
 @given(one=overrides_of_sasrec, other=overrides_of_sasrec)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_different_settings_have_different_folders(one: dict[str, Any], other: dict[str, Any]) -> None:
     first, second = (compose(SASREC, data="log", overrides=chosen) for chosen in (one, other))
     differ = [key for key in same_run(first, second) if not key.startswith("split.")]
@@ -78,7 +78,7 @@ def test_different_settings_have_different_folders(one: dict[str, Any], other: d
 
 
 @given(overrides=overrides_of_sasrec)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_changes_alone_restore_the_configuration(overrides: dict[str, Any]) -> None:
     config = compose(SASREC, data="log", overrides=overrides)
     split = {key: value for key, value in overrides.items() if key.startswith("split.")}

@@ -30,7 +30,7 @@ def all_ranks(lengths, options):
 
 
 @given(plans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_sequence_occurs_once_over_all_ranks(plan) -> None:
     lengths, options = plan
     batches = [batch for rank in all_ranks(lengths, options) for batch in rank]
@@ -39,7 +39,7 @@ def test_every_sequence_occurs_once_over_all_ranks(plan) -> None:
 
 
 @given(plans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_budgets_hold(plan) -> None:
     lengths, options = plan
     for rank in all_ranks(lengths, options):
@@ -50,7 +50,7 @@ def test_budgets_hold(plan) -> None:
 
 
 @given(plans(), st.integers(0, 100))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_ranks_have_equally_many_batches_in_every_epoch(plan, other_epoch) -> None:
     lengths, options = plan
     counts = {len(rank) for rank in all_ranks(lengths, options)}
@@ -65,7 +65,7 @@ def test_ranks_have_equally_many_batches_in_every_epoch(plan, other_epoch) -> No
 
 
 @given(plans())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_shares_of_all_ranks_are_the_batches_of_one_process(plan) -> None:
     lengths, options = plan
     alone = plan_batches(lengths, **(options | {"world_size": 1}))
@@ -75,7 +75,7 @@ def test_shares_of_all_ranks_are_the_batches_of_one_process(plan) -> None:
 
 
 @given(plans())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_plan_is_a_pure_function(plan) -> None:
     lengths, options = plan
     for left, right in zip(all_ranks(lengths, options), all_ranks(lengths, options), strict=True):

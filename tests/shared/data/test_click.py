@@ -40,7 +40,7 @@ def table(rows) -> pl.DataFrame:
 
 
 @given(impressions)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_history_is_the_users_earlier_clicks_and_nothing_of_the_same_second(rows) -> None:
     # User c and item z are unknown: no history of the one, no place in a history for the other.
     log = encode_clicks(table(rows), Vocabulary(["x", "y"]), Vocabulary(["a", "b"]))
@@ -83,7 +83,7 @@ def test_training_and_validation_rows_are_those_given() -> None:
 
 
 @given(st.lists(st.integers(0, 50), min_size=5, max_size=200), st.floats(0, 0.4), st.floats(0, 0.4))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_temporal_parts_never_overlap_in_time(times, validation_fraction, test_fraction) -> None:
     timestamps = np.array(times)
     try:

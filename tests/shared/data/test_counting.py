@@ -12,7 +12,7 @@ from recascade.data.counting import count_values, distinct_values
 
 
 @given(st.lists(st.sampled_from(["a", "B", "é", "ee", ""]), max_size=60), st.integers(1, 70))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_counts_do_not_depend_on_the_stretches(values: list[str], stretch: int) -> None:
     log = pl.LazyFrame({"other": values, "user_id": values}, schema={"other": pl.String, "user_id": pl.String})
     with pytest.MonkeyPatch.context() as patch:

@@ -46,7 +46,7 @@ def decoded_events(encoded: EncodedSplit, user: str, part: str) -> list[tuple[st
     return list(zip(items, encoded.events.timestamps[chosen].tolist(), strict=True))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(EVENTS, CONFIGS)
 def test_arrays_say_what_the_parts_say(rows, config) -> None:
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recascade.data.filters import apply_filters, core, deduplicate, k_core, ordered_only, time_window, write_filtered
@@ -34,7 +34,6 @@ def core_by_definition(edges: list[tuple[int, int]], users: int, items: int) -> 
         edges = kept
 
 
-@settings(deadline=None)
 @given(EDGES, st.integers(0, 4), st.integers(0, 4))
 def test_core_is_the_largest_subset_without_small_nodes(edges, users, items) -> None:
     rows = [(f"u{user}", f"i{item}", place) for place, (user, item) in enumerate(edges)]
@@ -52,7 +51,6 @@ def test_removal_cascades_to_the_end() -> None:
     assert not kept_items.any()
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xy"), st.integers(0, 3)), max_size=20))
 def test_deduplication(rows) -> None:
     exact = deduplicate(lazy(rows), "exact", NOWHERE).collect().rows()

@@ -92,7 +92,7 @@ def test_real_logs(name: str, warned: bool, real_data) -> None:
     st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["7", "30", "x"]), st.integers(0, 3)), min_size=1),
     st.integers(1, 9),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_figures_of_a_log_do_not_depend_on_how_much_of_it_is_held(rows, held) -> None:
     log = pl.DataFrame(rows, schema=COLUMNS, orient="row").lazy()
     with pytest.MonkeyPatch.context() as patch:

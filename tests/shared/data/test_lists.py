@@ -42,7 +42,7 @@ def write(path: Path, lengths: list[int], seed: int = 0, **changes) -> pl.DataFr
 
 
 @given(st.lists(st.integers(1, 6), min_size=10, max_size=30))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_batches_hold_whole_lists_of_the_training_folds(tmp_path_factory, lengths) -> None:
     path = tmp_path_factory.mktemp("lists") / "lists.parquet"
     table = write(path, lengths)

@@ -38,7 +38,7 @@ def epochs(batches: ResumableLoader[list[int]], first: int, last: int) -> list[l
 
 
 @given(st.integers(0, 50))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_state_continues_with_the_next_batch(stop) -> None:
     whole = loader()
     expected = epochs(whole, 0, 2)

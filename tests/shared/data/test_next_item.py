@@ -89,7 +89,7 @@ def expected_predictions(history, held_out) -> list[tuple[int, list[int], list[i
 
 
 @given(histories(), st.integers(1, 12))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_chunks_train_on_every_later_group_once_and_see_only_what_came_before(log, max_length) -> None:
     history, held_out = log
     expected = expected_predictions(history, held_out)
@@ -109,7 +109,7 @@ def test_chunks_train_on_every_later_group_once_and_see_only_what_came_before(lo
 
 
 @given(histories(), st.integers(1, 12))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_last_window_is_the_end_of_the_training_history(log, max_length) -> None:
     history, held_out = log
     expected = expected_predictions(history, held_out)
@@ -129,7 +129,7 @@ def test_last_window_is_the_end_of_the_training_history(log, max_length) -> None
 
 @given(histories(), st.integers(1, 6), st.sampled_from(["last", "chunks"]), st.integers(1, 9))
 @example(([[], [[0], [1, 2]]], [0, 0]), 1, "last", 1)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_what_is_computed_in_stretches_is_what_is_computed_at_once(log, max_length, kind, stretch) -> None:
     history, held_out = log
     data = split(history, held_out, items=10_000)

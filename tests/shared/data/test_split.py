@@ -45,7 +45,7 @@ def parts_of(split: Split) -> dict[str, pl.DataFrame]:
 def test_parts_hold_every_event_once_in_order_of_time_and_targets_come_after_history() -> None:
     made = 0
 
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=80)
     @given(EVENTS, CONFIGS)
     def check(rows: list[tuple[str, str, int]], config: SplitConfig) -> None:
         nonlocal made
@@ -81,7 +81,7 @@ def test_parts_hold_every_event_once_in_order_of_time_and_targets_come_after_his
     assert made > 20
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(EVENTS, CONFIGS, st.randoms())
 def test_neither_row_order_nor_piece_size_changes_the_fingerprint(rows, config, random) -> None:
     config.ties = "shuffle" if config.ties == "file" else config.ties

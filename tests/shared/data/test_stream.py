@@ -54,7 +54,7 @@ def assert_same(found: list[EventBatch], expected: list[EventBatch]) -> None:
             assert getattr(one, name).dtype == getattr(other, name).dtype
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(count=st.integers(0, 70), size=st.integers(1, 20), cuts=st.lists(st.integers(0, 70), max_size=6))
 def test_batches_do_not_depend_on_how_the_source_comes(count: int, size: int, cuts: list[int]) -> None:
     table = log(count)
@@ -123,7 +123,7 @@ def noisy(table: pl.DataFrame, seed: int) -> pl.DataFrame:
     return table[rows[np.argsort(rows + random.integers(0, 12, len(rows)), kind="stable")]]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10_000), lateness=st.integers(0, 30), size=st.integers(1, 25))
 def test_what_is_left_out_is_what_the_rules_say(seed: int, lateness: int, size: int) -> None:
     table = noisy(log(95, seed=seed), seed=seed)

@@ -116,7 +116,7 @@ def test_the_header_tells_what_is_in_the_file(tmp_path: Path) -> None:
     assert facts["events"] == facts["positives"] + facts["sampled_negatives"]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000), exponent=st.sampled_from([0.0, 0.5, 1.0, 2.0]))
 def test_impressions_are_of_items_seen_before_and_not_liked_then(seed: int, exponent: float) -> None:
     events = ratings(120, seed).sort("timestamp")
@@ -130,7 +130,7 @@ def test_impressions_are_of_items_seen_before_and_not_liked_then(seed: int, expo
         assert (users[row], item, times[row]) not in liked
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000), cut=st.integers(1, 119))
 def test_impressions_do_not_depend_on_later_events(seed: int, cut: int) -> None:
     events = ratings(120, seed).sort("timestamp")

@@ -45,7 +45,7 @@ def hold(patch: pytest.MonkeyPatch, events: int) -> None:
 
 
 @given(WORDS, st.integers(1, 12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @example([("a", 1)] * 5 + [("b", 2)], 2)
 def test_shards_hold_whole_users_in_byte_order_and_rows_in_the_order_of_the_log(rows, held) -> None:
     log = pl.DataFrame(rows, schema={"user_id": pl.String, "value": pl.Int64}, orient="row")
@@ -84,7 +84,7 @@ def outcome(log: pl.DataFrame, config: SplitConfig, folder: Path) -> list[object
 def test_a_log_in_shards_gives_the_same_rows_counts_and_fingerprints_as_one_in_memory(with_positions: bool) -> None:
     made = 0
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(EVENTS, CONFIGS, st.integers(1, 15), st.randoms())
     def check(rows, config: SplitConfig, held: int, random) -> None:
         nonlocal made

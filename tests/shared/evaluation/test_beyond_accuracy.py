@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -22,7 +22,6 @@ def test_exposure_and_coverage_leave_empty_places_out() -> None:
     assert coverage(exposure) == 0.5
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=12).filter(any))
 def test_gini_is_half_the_relative_mean_difference(values: list[int]) -> None:
     exposure = np.array(values)
@@ -42,7 +41,6 @@ def test_novelty_is_the_mean_self_information() -> None:
     assert novelty(np.array([[3]], dtype=np.int32), counts) == pytest.approx(3)
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_diversity_equals_pair_by_pair(seed: int) -> None:
     generator = np.random.default_rng(seed)

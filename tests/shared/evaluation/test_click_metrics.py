@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -27,14 +27,12 @@ def auc_by_pairs(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> floa
     return sum(pairs) / len(pairs) if pairs else math.nan
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_auc_counts_pairs(seed: int) -> None:
     labels, scores, _ = random_clicks(seed)
     assert auc(labels, scores) == pytest.approx(auc_by_pairs(labels, scores), abs=1e-12, nan_ok=True)
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_gauc_averages_the_groups_that_have_both_classes(seed: int) -> None:
     labels, scores, groups = random_clicks(seed)

@@ -171,7 +171,7 @@ def test_batches_and_samples_do_not_change_a_users_values(encoded_split: Callabl
     )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_hits_equal_membership(seed: int) -> None:
     generator = np.random.default_rng(seed)
@@ -193,7 +193,7 @@ def test_a_request_is_made_at_the_time_of_its_earliest_target(encoded_split: Cal
     assert context.now is not None and context.now.tolist() == [8, 5, 7]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_target_sets_equal_python_sets(encoded_split: Callable[..., EncodedSplit], seed: int) -> None:
     data = random_world(encoded_split, seed, users=8, items=6)

@@ -43,7 +43,7 @@ def filled(directory: Path, batches: int, *, flush_every: int = 3) -> Prequentia
     return ledger
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(batches=st.integers(0, 12), back=st.integers(0, 12), flush_every=st.integers(1, 5))
 def test_a_crash_leaves_every_event_once(
     tmp_path_factory: pytest.TempPathFactory, batches: int, back: int, flush_every: int

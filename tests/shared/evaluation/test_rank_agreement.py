@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
@@ -21,7 +21,6 @@ def scores(seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return random.integers(0, 5, shape) / 4, random.integers(0, 5, shape) / 4
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_it_equals_scipys(seed: int) -> None:
     a, b = scores(seed)

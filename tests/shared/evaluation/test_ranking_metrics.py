@@ -7,7 +7,7 @@ import math
 import ir_measures
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -51,7 +51,6 @@ def test_agrees_with_ir_measures(name: str, k: int) -> None:
     np.testing.assert_allclose(found, [expected[user] for user in range(len(lists))], rtol=0, atol=1e-9)
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, LENGTH), name=st.sampled_from(RANKING_METRICS))
 def test_stay_between_zero_and_one_and_never_fall_when_a_hit_moves_up(seed: int, k: int, name: str) -> None:
     lists, targets = random_lists(seed, 3)

@@ -23,7 +23,7 @@ from recascade.models.co_visit import CoVisit
 from recascade.models.item_pairs import within_window
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**32 - 1), window=st.integers(1, 5), directed=st.booleans())
 def test_the_table_equals_counting_pair_by_pair(
     encoded_split: Callable[..., EncodedSplit], seed: int, window: int, directed: bool

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from recascade.models.id_embedding import IdEmbedding
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 40), max_size=5), st.integers(0, 2**40), st.integers(1, 9))
 def test_new_rows_do_not_depend_on_the_steps_of_growth(steps: list[int], seed: int, dimension: int) -> None:
     torch.manual_seed(0)

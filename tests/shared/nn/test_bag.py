@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from recascade.nn.bag import bag_mean, bag_sum
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 4), max_size=6), st.booleans(), st.integers(0, 1000))
 def test_bags_are_loops_over_rows(lengths: list[int], weighted: bool, seed: int) -> None:
     torch.manual_seed(seed)

@@ -8,7 +8,7 @@ from recascade.nn.causal_mean import causal_mean
 from recascade.nn.packed import PackedLayout
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 40), max_size=6), st.integers(1, 45))
 def test_equals_the_mean_of_each_window(lengths: list[int], recent: int) -> None:
     offsets = torch.tensor([0, *lengths]).cumsum(0)

@@ -27,7 +27,7 @@ def heads(layout: PackedLayout) -> list[Tensor]:
     return [torch.randn(len(layout.rows), 2, 16, device=layout.rows.device) for _ in range(3)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(lengths=st.lists(st.one_of(st.integers(0, 5), st.integers(0, 400)), min_size=1, max_size=8).filter(any))
 def test_visits_exactly_the_blocks_in_which_some_event_sees_another(lengths: list[int]) -> None:
     layout = layout_of(lengths)

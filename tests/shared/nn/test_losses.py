@@ -24,7 +24,7 @@ def assert_same_gradients(loss: Tensor, expected: Tensor, leaves: tuple[Tensor, 
         torch.testing.assert_close(gradient, wanted, **tolerance)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     positions=st.integers(1, 40),
     items=st.integers(1, 50),

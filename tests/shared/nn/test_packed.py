@@ -15,7 +15,7 @@ def layout_of(lengths: list[int]) -> PackedLayout:
     return PackedLayout.of(offsets)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(length_lists)
 def test_rows_and_positions_describe_the_sequences(lengths: list[int]) -> None:
     layout = layout_of(lengths)
@@ -24,7 +24,7 @@ def test_rows_and_positions_describe_the_sequences(lengths: list[int]) -> None:
     assert layout.longest == max(lengths, default=0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(length_lists)
 def test_padding_holds_every_event_once_and_unpads_to_itself(lengths: list[int]) -> None:
     layout = layout_of(lengths)
@@ -34,7 +34,7 @@ def test_padding_holds_every_event_once_and_unpads_to_itself(lengths: list[int])
     assert layout.places.unique().numel() == sum(lengths)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(length_lists)
 def test_rectangles_hold_whole_sequences_from_the_left(lengths: list[int]) -> None:
     layout = layout_of(lengths)

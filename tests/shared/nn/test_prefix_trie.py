@@ -62,7 +62,7 @@ def test_holds_exactly_the_ids_of_the_items() -> None:
         max_size=12,
     ),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_after_any_changes_it_is_the_trie_of_what_is_left(codes, changes) -> None:
     trie = PrefixTrie.build(torch.tensor(codes), SIZES)
     expected = dict(enumerate(codes))

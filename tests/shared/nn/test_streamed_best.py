@@ -22,7 +22,7 @@ def decoded(keys: Tensor) -> tuple[Tensor, Tensor]:
     return LOW_BITS - (keys & LOW_BITS), decode_scores(keys)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     seed=st.integers(0, 1000),
     rows=st.integers(1, 9),

@@ -42,7 +42,7 @@ def random_case(seed: int, rows: int, items: int, levels: int) -> tuple[Tensor, 
     return scores, seen, candidates
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     rows=st.integers(1, 5),
@@ -69,7 +69,7 @@ def test_scores_equal_brute_force_with_ties(
     assert (found.scores[~filled] == -torch.inf).all()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     rows=st.integers(1, 300),

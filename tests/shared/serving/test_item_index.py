@@ -122,7 +122,7 @@ def test_queries_of_another_width_are_refused(make: Make) -> None:
         index.search(torch.zeros(1, 7), 3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.booleans(), st.lists(st.integers(0, 30), min_size=1, max_size=12)), max_size=8))
 def test_any_history_of_changes_equals_a_dictionary(changes: list[tuple[bool, list[int]]]) -> None:
     index, mirror = FlatIndex(3), {}

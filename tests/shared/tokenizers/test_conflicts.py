@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recascade.errors import DataError
@@ -59,7 +59,6 @@ def test_a_roomy_digit_leaves_room() -> None:
 
 
 @given(TABLES, st.integers(0, 1000))
-@settings(deadline=None)
 def test_reassigned_codes_are_unique_wherever_there_is_room(rows: list[tuple[int, int]], seed: int) -> None:
     codes = as_codes(rows)
     # Coarse distances: equal items and equal wishes.

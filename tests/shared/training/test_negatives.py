@@ -10,7 +10,7 @@ from recascade.training.negatives import NegativeSampler
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=8).filter(any), st.sampled_from([0.0, 0.5, 1.0]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_items_are_drawn_as_often_as_log_q_says(counts, exponent) -> None:
     sampler = NegativeSampler(torch.tensor(counts), exponent)
     torch.manual_seed(0)

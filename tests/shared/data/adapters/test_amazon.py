@@ -207,7 +207,7 @@ def test_a_literal_is_not_run(tmp_path: Path) -> None:
     assert not trap.exists()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     junk=st.lists(st.binary(max_size=40).map(lambda line: line.replace(b"\n", b" ").replace(b"\r", b" ")), max_size=8)
 )

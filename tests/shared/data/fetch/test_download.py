@@ -261,7 +261,7 @@ def test_a_folder_that_cannot_be_written_is_said(server: UnreliableServer, tmp_p
         get(tmp_path, server())
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(1, len(CONTENT)), max_size=4), known=st.booleans())
 def test_however_it_is_cut_the_file_is_whole(
     cuts: list[int], known: bool, server: UnreliableServer, tmp_path_factory: pytest.TempPathFactory
