@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from release_decoder import released_place
 from torch import Tensor
 
-from recascade.data.domains import ItemDomains
+from recascade.data.item_domains import ItemDomains
 from recascade_taesar.blocks import DomainBlocks, first_appearance
 from recascade_taesar.config import DecodingConfig
 from recascade_taesar.decoding import ContrastiveDecoder, PlaceStates, replacements, source_penalty

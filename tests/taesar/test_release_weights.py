@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from release_decoder import released_place
 from torch import Tensor
 
-from recascade.data.domains import ItemDomains
 from recascade.data.encoded import EncodedSplit
+from recascade.data.item_domains import ItemDomains
 from recascade.data.next_item import training_windows
 from recascade.errors import DataError
 from recascade_taesar.blocks import DomainBlocks

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recascade.contracts.context import Context
-from recascade.data.domains import ItemDomains
+from recascade.data.item_domains import ItemDomains
 from recascade.data.next_item import NextItemBatch, NextItemData
 from recascade.data.prefixes import PrefixData
 from recascade.data.split_config import SplitConfig

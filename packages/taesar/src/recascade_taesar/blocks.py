@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recascade.data.domains import ItemDomains
+from recascade.data.item_domains import ItemDomains
 
 
 @dataclass(frozen=True)

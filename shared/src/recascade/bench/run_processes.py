@@ -15,7 +15,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from recascade.bench.runner import end_with_parent, fresh_processes, stop_processes
+from recascade.bench.child_processes import end_with_parent, fresh_processes, stop_processes
 from recascade.errors import RecascadeError, TrainingError
 from recascade.training.failures import LostProcessError, explain_lost_process
 

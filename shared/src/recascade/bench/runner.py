@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
-import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal, Protocol
 
+from recascade.bench.child_processes import end_with_parent, fresh_processes, stop_processes
 from recascade.bench.sole_use import sole_use
 from recascade.bench.store import CONFIG_FILE, LOG_FILE, Run
 from recascade.errors import RecascadeError
@@ -109,15 +106,6 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def fresh_processes() -> ForkServerContext | SpawnContext:
-    """How to start processes that inherit nothing, sooner where a server that has imported torch can fork them."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "lightning.pytorch"])
-    return context
-
-
 @contextmanager
 def _thread_limits(threads: int) -> Iterator[None]:
     """Native libraries read these at import, so they must stand in the environment that the processes inherit."""
@@ -151,21 +139,6 @@ def _outcome(directory: Path, process: BaseProcess, receiver: Connection) -> Eve
     return Event(directory, "failed", problem, died) if problem else Event(directory, "finished")
 
 
-def stop_processes(processes: Sequence[BaseProcess], grace_seconds: float) -> None:
-    """Ask for an orderly end, once, and insist after a while or at a second Ctrl-C."""
-    for process in processes:
-        process.terminate()
-    deadline = time.monotonic() + grace_seconds
-    try:
-        for process in processes:
-            process.join(max(0.0, deadline - time.monotonic()))
-    finally:
-        for process in processes:
-            if process.is_alive():
-                process.kill()
-                process.join()
-
-
 def _run_in_process(directory: Path, threads: int, sender: Connection) -> None:
     """The body of a run's process: log into the run directory, compute, and send the problem ('' for none)."""
     # Ctrl-C reaches the whole process group; the runner alone answers it, and asks its processes to end by SIGTERM.
@@ -196,19 +169,6 @@ def _run_in_process(directory: Path, threads: int, sender: Connection) -> None:
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
-
-
-def end_with_parent() -> None:
-    """A run must not go on unseen when the command that started it was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _write_output_to(path: Path) -> None:

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recascade.data.counting import count_values, distinct_values
-from recascade.data.domains import ItemDomains, read_item_domains
 from recascade.data.encoded import EncodedSplit, HeldOut
 from recascade.data.events import EventSequences, ranges, stretches
 from recascade.data.features import FeatureTable, build_features
+from recascade.data.item_domains import ItemDomains, read_item_domains
 from recascade.data.schema import explain_read_failure
 from recascade.data.split import Split
 from recascade.data.split_manifest import SplitManifest

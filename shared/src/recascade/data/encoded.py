@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from recascade.data.events import EventSequences, ranges, stretches
 
 if TYPE_CHECKING:
-    from recascade.data.domains import ItemDomains
     from recascade.data.features import FeatureTable
+    from recascade.data.item_domains import ItemDomains
     from recascade.data.split_manifest import SplitManifest
     from recascade.data.vocabulary import Vocabulary
 
