@@ -11,8 +11,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "prm": {"retriever": "personal-frequency", "reranker": "prm"},
     "psad": {"retriever": "personal-frequency", "reranker": "psad"},
+    "sasrec": {"retriever": "co-visit", "ranker": "sasrec"},
 }
-"""What a user takes often, re-ranked: the cascades to begin with where purchases repeat."""
+"""Cascades to begin with: where purchases repeat, what a user takes often, re-ranked; where people want something new,
+what follows what, weighed against a sequence model."""
 
 METHOD = Method(
     name="cascade",
@@ -27,6 +29,7 @@ METHOD = Method(
     axes={
         "retriever": ("popularity", "item-knn", "sasrec"),
         "ranker": ("none", "hstu"),
+        "ranker_weight": (0.0, 0.5, 1.0),
         "retrieved": (50, 200, 1000),
     },
 )
