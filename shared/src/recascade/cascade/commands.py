@@ -63,4 +63,4 @@ def _print(found: Sequence[StageQuality]) -> None:
         table.add_column(name, justify="right")
     for stage in found:
         table.add_row(stage.slot, stage.label, *(f"{stage.metrics[name]:.4f}" for name in names))
-    Console(highlight=False).print(table)
+    Console(highlight=False, markup=False).print(table)

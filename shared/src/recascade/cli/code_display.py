@@ -23,12 +23,12 @@ _DRAWING_WIDTH = 100
 def show_codes(tokenized: Tokenized, title: str, drawing: Path | None = None) -> None:
     """Print the figures and bars, and write them as ``.svg`` or ``.html`` too where a path is given."""
     parts = [_figures(tokenized, title), _usage(tokenized)]
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     for part in parts:
         console.print(part)
     if drawing is None:
         return
-    paper = Console(record=True, width=_DRAWING_WIDTH, file=io.StringIO(), highlight=False)
+    paper = Console(record=True, width=_DRAWING_WIDTH, file=io.StringIO(), highlight=False, markup=False)
     for part in parts:
         paper.print(part)
     page = paper.export_svg(title=title) if drawing.suffix == ".svg" else paper.export_html()

@@ -35,7 +35,7 @@ def _print(comparison: Comparison) -> None:
 
     from recascade.bench.report.comparison import INTERVAL_WORDS, TEST_WORDS
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     table = Table(box=box.SIMPLE_HEAD, title=f"Compared with {comparison.reference.label}", title_justify="left")
     table.add_column("method", min_width=14, overflow="fold")
     table.add_column("metric", no_wrap=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -73,7 +74,7 @@ class SweepDisplay:
 
     def watch(self, event: Event) -> None:
         """Show one event of the runner."""
-        label = " ".join(event.directory.parts[-3:])
+        label = escape(" ".join(event.directory.parts[-3:]))
         if event.kind == "started":
             trainer = Run(event.directory).config.trainer
             task = self._progress.add_task(label, total=trainer.max_epochs, note="")
@@ -82,7 +83,7 @@ class SweepDisplay:
         task, _ = self._running.pop(event.directory)
         self._progress.remove_task(task)
         if event.kind == "lost":
-            self._console.print(f"[yellow]lost[/]      {label}: {event.problem}", soft_wrap=True)
+            self._console.print(f"[yellow]lost[/]      {label}: {escape(event.problem)}", soft_wrap=True)
             return
         self._progress.advance(self._overall)
         if event.kind == "failed":
@@ -107,7 +108,8 @@ class SweepDisplay:
 
 def print_leaderboards(plan: Sweep, output: Path, metric: str) -> None:
     """One table per split and set of rules, and where everything lies."""
-    console = Console(highlight=False)
+    # Settings hold brackets, which are no markup.
+    console = Console(highlight=False, markup=False)
     finished, _, _ = records(list(plan.finished_runs))
     grouped: dict[tuple[str, bool, Rules], list[RunRecord]] = {}
     for run in finished:
@@ -130,7 +132,7 @@ def _table(entries: Sequence[Entry], title: str, metric: str) -> Table:
     for name in ["seeds", *metrics, "CPU s", "MB", "ms"]:
         table.add_column(name, justify="right", no_wrap=True)
     for entry in rank(entries, metric):
-        changes = (f" {typed_overrides({key: value})}" for key, value in entry.changes.items())
+        changes = (f" {typed_overrides({key: value})}" for key, value in entry.distinctions.items())
         table.add_row(
             "\n".join([entry.name, *changes]),
             str(len(entry.seeds)),
