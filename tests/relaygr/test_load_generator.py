@@ -168,7 +168,8 @@ def test_a_service_answers_the_same_load(run_folder: Path, url: str) -> None:
 
 
 def test_without_hints_nothing_is_run_ahead(run_folder: Path) -> None:
-    figures = measure_load(run_folder, LOAD | RELAY | {"load.hints": False, "relay.expander.enabled": False})
+    alone = {"load.hints": False, "relay.expander.enabled": False, "relay.fill_on_rank": False}
+    figures = measure_load(run_folder, LOAD | RELAY | alone)
     assert figures["paths"] == {"full": 1.0}
 
 

@@ -118,8 +118,10 @@ def test_the_weight_of_the_ranker_is_chosen_once_for_all_lists_and_kept(home: Pa
     assert fit_stages(given).cascade.ranker_weight == 0.35
     new = {path.parent.name.rpartition("-")[0] for path in set((tmp_path / "out").rglob("stage.json")) - before}
     assert new == {"lists", "mmr"}, "lists in another order are other lists"
-    with pytest.raises(ConfigurationError, match=r"model\.ranker_weight"):
-        compose(METHOD, data=str(log), overrides={**RULE, "model.ranker_weight": 1.5})
+    for weight in (-0.1, 1.5):
+        with pytest.raises(ConfigurationError, match=r"model\.ranker_weight is .* from 0 to 1"):
+            compose(METHOD, data=str(log), overrides={**RULE, "model.ranker_weight": weight})
+    compose(METHOD, data=str(log), overrides={**RULE, "model.ranker_weight": 0.0})
 
 
 def test_lists_to_learn_from_hold_no_event_of_the_validation_part(home: Path, log: Path, tmp_path: Path) -> None:

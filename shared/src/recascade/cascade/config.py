@@ -71,8 +71,8 @@ class CascadeConfig:
         for name, least in (("retrieved", 1), ("reranked", 2), ("history", 1), ("list_window", 1), ("most_lists", 0)):
             check_at_least(f"model.{name}", getattr(self, name), least)
         check_within("model.held_share", self.held_share, 0, 0.9)
-        if self.ranker_weight is not None:
-            check_within("model.ranker_weight", self.ranker_weight, 0, 1)
+        if self.ranker_weight is not None and not 0 <= self.ranker_weight <= 1:
+            raise ConfigurationError(f"model.ranker_weight is {self.ranker_weight}; it must be from 0 to 1, or null.")
         if self.reranked > self.retrieved:
             raise ConfigurationError(
                 f"model.reranked is {self.reranked}, more than the {self.retrieved} candidates of model.retrieved."
