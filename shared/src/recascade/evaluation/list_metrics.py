@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recascade.errors import ConfigurationError, did_you_mean
+from recascade.evaluation.monitor import split_monitor
 
 Labels = NDArray[np.float32]
 Values = NDArray[np.float64]
@@ -113,12 +114,8 @@ def parse_list_metric(monitor: str) -> tuple[Metric, int]:
     Raises:
         ConfigurationError: no such metric, or no cutoff.
     """
-    name, _, cutoff = monitor.partition("@")
-    if not cutoff.isdigit() or int(cutoff) < 1:
-        raise ConfigurationError(
-            f"trainer.monitor is {monitor!r}; it must be a metric and a number of places, as 'ndcg@10'."
-        )
-    return list_metric(name), int(cutoff)
+    name, cutoff = split_monitor(monitor)
+    return list_metric(name), cutoff
 
 
 def _discounted_gain(labels: Labels, k: int) -> Values:

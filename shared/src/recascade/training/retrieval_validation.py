@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recascade.contracts.retriever import Retriever
 from recascade.data.encoded import EncodedSplit
-from recascade.errors import ConfigurationError
+from recascade.evaluation.monitor import split_monitor
 from recascade.evaluation.ranking_metrics import ranking_metric
 from recascade.evaluation.requests import find_hits, requests, target_sets
 
@@ -57,10 +57,6 @@ def parse_monitor(monitor: str) -> tuple[str, int]:
     Raises:
         ConfigurationError: no such metric, or no cutoff.
     """
-    name, _, cutoff = monitor.partition("@")
-    if not cutoff.isdigit() or int(cutoff) < 1:
-        raise ConfigurationError(
-            f"trainer.monitor is {monitor!r}; it must be a metric and a list length, as 'ndcg@10'."
-        )
+    name, cutoff = split_monitor(monitor)
     ranking_metric(name)
-    return name, int(cutoff)
+    return name, cutoff
