@@ -56,7 +56,7 @@ def fit(experiment):
     if behaviour == "wait":
         (experiment.directory / "waiting").touch()
         try:
-            time.sleep(600)
+            time.sleep(600)  # until the runner interrupts it
         except KeyboardInterrupt:
             (experiment.directory / "checkpointed").touch()
             raise

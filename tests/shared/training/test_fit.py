@@ -6,6 +6,7 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,8 +69,14 @@ def test_fit_killed_and_started_again_equals_an_uninterrupted_one_bit_for_bit(
     assert (result.steps, result.epochs, result.tokens) == (whole[1].steps, whole[1].epochs, whole[1].tokens)
 
 
+def last_checkpoint(directory: Path) -> dict[str, Any]:
+    """Read as users read it: ``weights_only`` refuses a file that holds anything that could run."""
+    checkpoint: dict[str, Any] = torch.load(directory / "checkpoints" / "last.ckpt", weights_only=True)
+    return checkpoint
+
+
 def test_checkpoint_holds_nothing_that_could_run_code(whole) -> None:
-    checkpoint = torch.load(whole[0] / "checkpoints" / "last.ckpt", weights_only=True)
+    checkpoint = last_checkpoint(whole[0])
     assert checkpoint["global_step"] == whole[1].steps
 
 
@@ -168,7 +175,7 @@ def test_loss_that_is_not_a_number_names_the_step_and_spoils_no_checkpoint(small
 
     with pytest.raises(TrainingError, match=r"loss of step 13 is nan \(learning rate 0.02, epoch 2\)"):
         small_fit.run_fit(tmp_path, module_class=Failing, log_every=50, checkpoint_minutes=0.0)
-    checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    checkpoint = last_checkpoint(tmp_path)
     assert checkpoint["global_step"] == 12
     assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
 
@@ -185,7 +192,7 @@ def test_signal_lets_the_step_finish_and_keeps_a_checkpoint(small_fit, whole, tm
     with pytest.raises(raised):
         small_fit.run_fit(tmp_path, module_class=Interrupting)
     assert signal.getsignal(number) is handler
-    assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 12
+    assert last_checkpoint(tmp_path)["global_step"] == 12
     small_fit.run_fit(tmp_path)
     assert curves(tmp_path) == curves(whole[0])
 
