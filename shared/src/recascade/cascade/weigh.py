@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from recascade.cascade.cascade import in_order_of, retrieve_with, scores_of
 from recascade.contracts.ranker import Ranker
 from recascade.contracts.retriever import Retriever
 from recascade.data.encoded import EncodedSplit
+from recascade.data.next_item import validation_rows
 from recascade.evaluation.ranking_metrics import ranking_metric
 from recascade.evaluation.requests import find_hits, requests, target_sets
 from recascade.training.config import TrainerConfig
@@ -45,7 +45,7 @@ def best_weight(
         seed: of the sample.
     """
     name, cutoff = parse_monitor(trainer.monitor)
-    rows = _rows(len(data.validation), trainer.validation_users, seed)
+    rows = validation_rows(data, trainer.validation_users, seed)
     candidates = None if data.rankable is None else torch.from_numpy(data.rankable)
     totals = np.zeros(len(WEIGHTS))
     for start in range(0, len(rows), _REQUESTS_AT_ONCE):
@@ -61,8 +61,3 @@ def best_weight(
             hits = find_hits(lists, targets.rows, targets.items, len(data.items))
             totals[place] += np.nansum(ranking_metric(name)(hits, targets.counts, cutoff))
     return WEIGHTS[len(WEIGHTS) - 1 - int(np.argmax(totals[::-1]))]
-
-
-def _rows(users: int, most: int, seed: int) -> NDArray[np.int64]:
-    rows = np.random.default_rng(seed).permutation(users)
-    return rows[: most or users]

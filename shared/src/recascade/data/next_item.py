@@ -215,16 +215,8 @@ class NextItemData(L.LightningDataModule):
         return training_loader(self.training_batch, self.windows.lengths, self.settings, self, seed=self.seed)
 
     def val_dataloader(self) -> DataLoader[Tensor]:
-        """Rows of the validation part (int64 tensors), which the evaluator turns into requests; ranks take turns.
-
-        Histories of about equal length stand together, which spares a model padding.
-        """
-        held_out = self.data.validation
-        rows = np.arange(len(held_out))
-        if 0 < self.settings.validation_users < len(rows):
-            rows = np.random.default_rng(self.seed).permutation(rows)[: self.settings.validation_users]
-        lengths = held_out.history_ends[rows] - self.data.events.offsets[held_out.users[rows]]
-        rows = rows[np.argsort(lengths, kind="stable")]
+        """Rows of the validation part (int64 tensors), which the evaluator turns into requests; ranks take turns."""
+        rows = validation_rows(self.data, self.settings.validation_users, self.seed)
         return evaluation_loader(torch.from_numpy, rows, VALIDATION_REQUESTS, self, workers=0)
 
     def training_batch(self, indices: NDArray[np.int64]) -> NextItemBatch:
@@ -256,3 +248,16 @@ class NextItemData(L.LightningDataModule):
     @staticmethod
     def _index(items: NDArray[np.int32]) -> Tensor:
         return torch.from_numpy(items.astype(np.int64))
+
+
+def validation_rows(data: EncodedSplit, most: int, seed: int) -> NDArray[np.int64]:
+    """int64, rows of the validation part: all, or ``most`` of them drawn; 0 for no limit.
+
+    Histories of about equal length stand together, which spares a model padding.
+    """
+    held_out = data.validation
+    rows = np.arange(len(held_out))
+    if 0 < most < len(rows):
+        rows = np.random.default_rng(seed).permutation(rows)[:most]
+    lengths = held_out.history_ends[rows] - data.events.offsets[held_out.users[rows]]
+    return rows[np.argsort(lengths, kind="stable")]
