@@ -68,7 +68,7 @@ $(VENV)-engines/engines.installed: constraints.txt shared/pyproject.toml package
 	$(PYTHON) -m venv $(VENV)-engines
 	$(VENV)-engines/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(VENV)-engines/bin/python -m pip install --quiet "$(shell grep '^torch==' constraints.txt)"
-	$(VENV)-engines/bin/python -m pip install --quiet "$(shell grep '^torch==' constraints.txt)" "verl>=0.9.1" "trl>=1.16" pytest
+	$(VENV)-engines/bin/python -m pip install --quiet "$(shell grep '^torch==' constraints.txt)" "verl>=0.9.1" "trl>=1.16" "hypothesis>=6.100" "pytest>=8.3"
 	$(VENV)-engines/bin/python -m pip install --quiet --editable shared --editable packages/recast
 	@touch $@
 
