@@ -153,6 +153,8 @@ class GR4ADConfig:
         dropout: rate on the context and inside the blocks; 0.1.
         reading: an event is a token of its own (``items``) or one per code (``codes``).
         user_buckets: hashed users as start tokens; 0 for none.
+        code_start: how both tables of codes begin: ``random``, or ``content``, as what each code says of its items'
+            vectors (our choice).
         user_features: read the features of users.
         beams: kept after each level; one number stands for all levels. The paper: 128, 256, 512; here 50.
         sharing: items that share an id stand in its place in the order of ``popularity``, or ``split`` its probability.
@@ -176,6 +178,7 @@ class GR4ADConfig:
     dropout: float = 0.1
     reading: str = "items"
     user_buckets: int = 0
+    code_start: str = "random"
     user_features: bool = True
     beams: list[int] = field(default_factory=lambda: [50])
     sharing: str = "popularity"
@@ -192,6 +195,7 @@ class GR4ADConfig:
         """
         check_choice("model.fusion", self.fusion, ("gated", "add"))
         check_choice("model.reading", self.reading, ("codes", "items"))
+        check_choice("model.code_start", self.code_start, ("random", "content"))
         check_choice("model.sharing", self.sharing, ("popularity", "split"))
         for name in ("dimension", "layers", "heads", "hidden", "max_length"):
             check_at_least(f"model.{name}", getattr(self, name), 1)

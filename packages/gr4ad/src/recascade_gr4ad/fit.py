@@ -20,6 +20,7 @@ from recascade.tokenizers.run_ids import ids_of_run
 from recascade.tokenizers.semantic_ids import SemanticIds
 from recascade.tokenizers.tokenize import tokenize
 from recascade.training.after_fit import on_accelerator, write_facts
+from recascade.training.code_start import start_from_content
 from recascade.training.fit import FitResult
 from recascade.training.fit import fit as train
 from recascade_gr4ad.ad_batches import AdData, event_worth
@@ -50,6 +51,8 @@ def fit(experiment: Experiment) -> GenerativeRetriever:
     torch.manual_seed(experiment.seed)
     codes = codes_of(ids, data.items)
     model = build_decoder(settings, codes, ids.sizes, 0 if buckets is None else len(buckets), data.user_features)
+    if settings.code_start == "content":
+        start_from_content(model, ids)
     module = GR4ADModule(
         model,
         settings,

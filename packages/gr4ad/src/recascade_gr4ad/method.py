@@ -40,6 +40,7 @@ METHOD = Method(
         "fusion": ("gated", "add"),
         "multi_token": (0.0, 0.1, 0.3, 1.0),
         "beams": ([10], [50], [12, 25, 50], [200]),
+        "code_start": ("random", "content"),
         "tokenizer.name": ("residual-k-means", "ua-sid"),
         "preference.objective": ("none", "dpo", "s-dpo", "grpo", "rspo", "unified"),
         "values.gamma": (0.0, 0.1, 0.3, 1.0),

@@ -36,6 +36,8 @@ class GeneratorConfig:
         max_length: events of a history that are read; 20.
         dropout: rate in supervised training; 0.1. Reinforcement runs without dropout.
         reading: a token of the history per code (``codes``) or per item (``items``).
+        code_start: how both tables of codes begin: ``random``, or ``content``, as what each code says of its items'
+            vectors (our choice).
     """
 
     name: str = "decoder-only"
@@ -47,11 +49,13 @@ class GeneratorConfig:
     max_length: int = 20
     dropout: float = 0.1
     reading: str = "items"
+    code_start: str = "random"
 
     def check(self) -> None:
         """Refuse values that cannot work."""
         check_choice("model.generator.name", self.name, ("tiger", "decoder-only"))
         check_choice("model.generator.reading", self.reading, ("codes", "items"))
+        check_choice("model.generator.code_start", self.code_start, ("random", "content"))
         for name in ("dimension", "encoder_blocks", "blocks", "heads", "hidden", "max_length"):
             check_at_least(f"model.generator.{name}", getattr(self, name), 1)
         if self.dimension % self.heads:

@@ -18,6 +18,7 @@ from recascade.models.beam_widths import beam_widths
 from recascade.models.code_generator import CodeGenerator
 from recascade.models.generative_retriever import GenerativeRetriever, Sharing
 from recascade.training.after_fit import on_accelerator, write_facts
+from recascade.training.code_start import start_from_content
 from recascade.training.config import TrainerConfig
 from recascade.training.fit import FitResult
 from recascade.training.fit import fit as train
@@ -61,6 +62,8 @@ def fit(experiment: Experiment) -> GenerativeRetriever:
     if start is not None:
         load_start(model, start)
     else:
+        if settings.generator.code_start == "content":
+            start_from_content(model, ids)
         batches = _supervised_batches(model, experiment, ~reinforced)
         results.append(train(supervised, batches, experiment.trainer, experiment.directory, experiment.seed))
     if settings.stage == "reinforce":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -20,6 +19,7 @@ from recascade.tokenizers.run_ids import ids_of_run
 from recascade.tokenizers.semantic_ids import SemanticIds
 from recascade.tokenizers.tokenize import tokenize
 from recascade.training.after_fit import on_accelerator, write_facts
+from recascade.training.code_start import start_from_content
 from recascade.training.fit import fit
 from recascade.training.generative import GenerativeModule
 
@@ -44,7 +44,7 @@ def fit_tiger(experiment: Experiment) -> GenerativeRetriever:
         reading=cast(Reading, settings.reading),
         user_buckets=settings.user_buckets,
     )
-    return _train(model, settings.beams, settings.sharing, experiment)
+    return _train(model, ids, settings, experiment)
 
 
 def fit_decoder_only(experiment: Experiment) -> GenerativeRetriever:
@@ -65,7 +65,7 @@ def fit_decoder_only(experiment: Experiment) -> GenerativeRetriever:
         reading=cast(Reading, settings.reading),
         user_buckets=settings.user_buckets,
     )
-    return _train(model, settings.beams, settings.sharing, experiment)
+    return _train(model, ids, settings, experiment)
 
 
 def _semantic_ids(settings: TIGERConfig | DecoderOnlyConfig, experiment: Experiment) -> SemanticIds:
@@ -75,14 +75,18 @@ def _semantic_ids(settings: TIGERConfig | DecoderOnlyConfig, experiment: Experim
     return ids_of_run(experiment.directory, settings.ids, make)
 
 
-def _train(model: CodeGenerator, beams: Sequence[int], sharing: str, experiment: Experiment) -> GenerativeRetriever:
+def _train(
+    model: CodeGenerator, ids: SemanticIds, settings: TIGERConfig | DecoderOnlyConfig, experiment: Experiment
+) -> GenerativeRetriever:
     """Train on the next items' ids, leave the facts of the training in the run directory, serve the best weights."""
+    if settings.code_start == "content":
+        start_from_content(model, ids)
     module = GenerativeModule(
         model,
         experiment.data,
         experiment.trainer,
-        beam_widths(beams, len(model.sizes)),
-        sharing=cast(Sharing, sharing),
+        beam_widths(settings.beams, len(model.sizes)),
+        sharing=cast(Sharing, settings.sharing),
         exclude_seen=experiment.exclude_seen,
     )
     data, trainer, seed = experiment.data, experiment.trainer, experiment.seed

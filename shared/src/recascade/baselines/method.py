@@ -18,6 +18,7 @@ _GENERATIVE_AXES = {
     "dimension": (64, 128, 256),
     "dropout": (0.0, 0.1, 0.3),
     "beams": ([10], [50], [200]),
+    "code_start": ("random", "content"),
     "tokenizer.name": ("residual-k-means", "rq-vae", "ua-sid"),
 }
 

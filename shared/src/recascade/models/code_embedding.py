@@ -37,3 +37,17 @@ class CodeEmbedding(nn.Module):
         """``[sizes[level], d]``, the vectors of one level."""
         start = int(sum(self.sizes[:level]))
         return self.table[start : start + self.sizes[level]]
+
+    @torch.no_grad()
+    def start_from(self, rows: Tensor, deviation: float = 0.1) -> None:
+        """Replace the initial vectors of the first levels by given ones, before training.
+
+        Args:
+            rows: float ``[R, d]`` of the first R codes, level after level; rows of zeros leave what is there.
+            deviation: root mean square that the numbers of the others are scaled to. 0.1 (our choice: on Amazon Beauty
+                better than 0.25).
+        """
+        given = rows.any(1)
+        if given.any():
+            scaled = rows * (deviation / rows[given].square().mean().sqrt())
+            self.table[: len(rows)] = torch.where(given[:, None], scaled.to(self.table), self.table[: len(rows)])
