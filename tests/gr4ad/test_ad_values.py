@@ -207,6 +207,7 @@ def test_a_simulated_data_set_says_so_and_its_clones_differ_in_business_fields_a
     prepared: Prepared, tmp_path: Path
 ) -> None:
     log = Dataset.open(prepared.split.path.parent / "log")
+    assert simulate_ads(log, tmp_path / "all", clones=1.0, seed=3).facts["simulated"]["clones"] == 40
     ads = simulate_ads(log, tmp_path / "ads", clones=0.5, seed=3)
     assert ads.synthetic and "synthetic" in ads.name
     items = ads.items()

@@ -88,6 +88,19 @@ def test_the_second_stage_ranks_valuable_candidates_higher(lists, tmp_path: Path
     assert after > before + 0.1
 
 
+def test_a_policy_that_has_not_moved_has_the_recorded_probabilities(lists) -> None:
+    module, ads, _, made = lists
+    module.config.preference = PreferenceConfig(objective="grpo", imitation=0.0)
+    batch = ListData(ads, made, module.model.history.item_codes, TrainerConfig()).batch(np.arange(70))
+    assert module.config.dropout > 0
+    with torch.no_grad():
+        module.eval()
+        standing = module.training_step(batch, 0)
+        module.train()
+        assert torch.equal(module.training_step(batch, 0), standing)
+    module.eval()
+
+
 def test_an_id_stands_for_its_most_popular_item(prepared: Prepared, tmp_path: Path) -> None:
     module, ads, values = module_of(prepared, tmp_path / "run", model__tokenizer__sizes=[3, 3, 2])
     assert values is not None

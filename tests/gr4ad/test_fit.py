@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from recascade.evaluation.evaluate import evaluate
 from recascade.evaluation.requests import requests
 from recascade.models.beam_widths import beam_widths
 from recascade.models.popularity import Popularity
+from recascade.tokenizers.semantic_ids_file import load_semantic_ids
 from recascade.training.config import TrainerConfig
 from recascade_gr4ad.config import GR4ADConfig, PreferenceConfig, ValuesConfig
 from recascade_gr4ad.lazy_ar import decoding_work
@@ -127,6 +129,18 @@ def test_arms_can_start_from_one_checkpoint(prepared: Prepared, run_folder: Path
     moved = [float((weights["rspo"][key] - first[key]).abs().max()) for key in first]
     assert 0 < max(moved) < 0.05
     assert any(not torch.equal(weights["rspo"][key], weights["s-dpo"][key]) for key in first)
+
+
+def test_a_second_stage_alone_takes_the_ids_of_the_weights_that_it_starts_from(
+    prepared: Prepared, run_folder: Path, tmp_path: Path
+) -> None:
+    start = run_folder / "weights.safetensors"
+    fitted(prepared, tmp_path / "run", "rspo", model__preference__start=str(start), model__tokenizer__salt=7)
+    mine, its = (load_semantic_ids(folder / "semantic_ids.parquet") for folder in (tmp_path / "run", run_folder))
+    assert mine.codes.tolist() == its.codes.tolist()
+    shutil.copy(start, tmp_path / "weights.safetensors")
+    with pytest.raises(DataError, match=r"no semantic_ids\.parquet beside"):
+        fitted(prepared, tmp_path / "bare", "rspo", model__preference__start=str(tmp_path / "weights.safetensors"))
 
 
 def test_a_checkpoint_of_another_shape_or_none_is_refused(prepared: Prepared, run_folder: Path, tmp_path: Path) -> None:

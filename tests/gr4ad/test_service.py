@@ -171,6 +171,30 @@ def test_requests_never_see_half_a_change(prepared: Prepared, run_folder: Path) 
     assert 1 not in seen
 
 
+def test_a_request_under_way_reads_histories_by_the_ids_of_its_own_version(
+    prepared: Prepared, run_folder: Path
+) -> None:
+    served = service(run_folder)
+    old = served.index.snapshot
+    other = next(n for n in served.run.items.ids if old.ids.code(n)[:2] != old.ids.code("i05")[:2])
+    numbers, widths = [old.numbers["i05"]], old.retriever.widths
+    before = served._search(old, "u03", numbers, 5, widths)
+    served.index.upsert(["i05"], vector_of(served, run_folder, other, prepared))
+    assert served._search(old, "u03", numbers, 5, widths) == before
+    assert served._search(served.index.snapshot, "u03", numbers, 5, widths) != before
+
+
+def test_ads_of_the_history_are_left_out_wherever_the_answer_comes_from(run_folder: Path) -> None:
+    served = service(run_folder, exclude_seen=True, concurrency=1, wait_seconds=0.0)
+    long = [f"i{number:02d}" for number in range(30)]
+    assert len(long) > served.run.settings.max_length
+    assert not set(served.recommend("u03", 10, history=long).items) & set(long)
+    with served._turns:
+        crowded = served.recommend("u03", 10, history=long)
+    assert crowded.origin == "overload" and len(crowded.items) == 10
+    assert not set(crowded.items) & set(long)
+
+
 def test_without_any_ad_answers_are_empty(run_folder: Path) -> None:
     served = service(run_folder)
     served.index.delete(served.run.items.ids.to_list())

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from recascade.contracts.tokenizer import Tokenizer
 from recascade.errors import ConfigurationError, DataError
 from recascade.tokenizers.balanced_assignment import balanced_assignment
 from recascade.tokenizers.config import ClusteringConfig, GradientConfig, TokenizerConfig
+from recascade.tokenizers.hashed_level import HashedLevel
 from recascade.tokenizers.kmeans import fit_centroids, means, nearest, squared_distances
 from recascade.tokenizers.metrics import reconstruction_error
 from recascade.tokenizers.product_codes import ProductCodes
@@ -30,6 +32,21 @@ def test_codes_are_within_the_sizes(quantiser: Make, vectors: np.ndarray) -> Non
     assert codes.shape == (400, len(tokenizer.sizes))
     assert (codes >= 0).all()
     assert (codes.max(axis=0) < tokenizer.sizes).all()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_narrowing_levels_and_a_hashed_one_tell_more_items_apart(seed: int) -> None:
+    """The order that GR4AD's table 3 reports: uniform sizes, multi-resolution, with a hash of business fields."""
+    random = np.random.default_rng(seed)
+    centres = random.standard_normal((40, 8)) * 3
+    many = (centres[random.integers(40, size=2000)] + random.standard_normal((2000, 8))).astype(np.float32)
+    uniform = ResidualKMeans([16, 16, 16], seed=seed).fit(many)
+    narrowing = ResidualKMeans([64, 16, 4], balanced=True, seed=seed).fit(many)
+    content = ResidualKMeans([64, 16], balanced=True, seed=seed).fit(many)
+    names = pl.DataFrame({"item_id": [f"ad {number}" for number in range(2000)]})
+    hashed = np.column_stack([content, HashedLevel(4, ("item_id",), 0).codes(names)])
+    counts = [len(np.unique(codes, axis=0)) for codes in (uniform, narrowing, hashed)]
+    assert counts[0] < counts[1] < counts[2]
 
 
 def test_encoding_the_fitted_items_reproduces_their_codes(quantiser: Make, vectors: np.ndarray) -> None:

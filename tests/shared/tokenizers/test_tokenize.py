@@ -10,7 +10,10 @@ from recascade.data.dataset import Dataset
 from recascade.data.encode import encode
 from recascade.data.split import Split, make_split
 from recascade.data.split_config import SplitConfig
+from recascade.errors import DataError
 from recascade.tokenizers.config import ConflictConfig, ContentConfig, ContrastiveConfig, TokenizerConfig
+from recascade.tokenizers.run_ids import ids_of_run
+from recascade.tokenizers.semantic_ids import SemanticIds
 from recascade.tokenizers.semantic_ids_file import load_semantic_ids, save_semantic_ids
 from recascade.tokenizers.tokenize import Tokenized, tokenize
 
@@ -81,6 +84,26 @@ def test_new_items_come_from_text_to_code(shop: Path, tmp_path: Path) -> None:
     assert made.content.encoder is not None
     code = made.ids.append(["new"], 3 * made.content.encoder.encode(new))
     assert code[0, :2].tolist() == list(made.ids.code(known)[:2])
+
+
+def test_ids_tuned_on_another_split_are_refused(shop: Path, tmp_path: Path) -> None:
+    split = split_of(shop, tmp_path / "split")
+    made, plain = (tokenized(split, SETTINGS[name]).ids for name in ("ua-sid", "residual-k-means"))
+    assert made.tokenizer.projection is not None and plain.tokenizer.projection is None
+    for ids, name in ((made, "tuned"), (plain, "plain")):
+        save_semantic_ids(ids, tmp_path / f"{name}.parquet")
+        (tmp_path / name).mkdir()
+    own = ids_of_run(tmp_path / "tuned", tmp_path / "tuned.parquet", plain_ids, fingerprint=made.fingerprint)
+    assert own.item_ids == made.item_ids
+    (tmp_path / "other").mkdir()
+    with pytest.raises(DataError, match="were tuned on training events of split"):
+        ids_of_run(tmp_path / "other", tmp_path / "tuned.parquet", plain_ids, fingerprint="another")
+    # Words alone know no event.
+    ids_of_run(tmp_path / "plain", tmp_path / "plain.parquet", plain_ids, fingerprint="another")
+
+
+def plain_ids() -> SemanticIds:
+    raise AssertionError("ids were given")
 
 
 @pytest.mark.parametrize("policy", ["allow", "digit", "reassign"])

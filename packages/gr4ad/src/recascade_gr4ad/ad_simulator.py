@@ -73,7 +73,7 @@ def simulate_ads(dataset: Dataset, destination: Path, *, clones: float = 0.1, se
     if table is None:
         raise DataError(f"Data set {dataset.name!r} has no items.parquet, so there is nothing to make ads of.")
     items = table.collect()
-    threshold = np.uint64(int(clones * (2**64 - 1)))
+    threshold = np.uint64(min(int(clones * 2**64), 2**64 - 1))
     cloned = items.filter(pl.Series(hash_strings(items["item_id"], seed + 4) < threshold))
     # Drawn before the identifier changes: a clone has its original's advertiser.
     originals = with_ads(items, seed)

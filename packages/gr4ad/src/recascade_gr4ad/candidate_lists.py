@@ -205,7 +205,7 @@ def _lists_of(
     with evaluation_mode(model):
         asked = codes[items.clamp(min=0)].to(retriever.device)
         recorded = model.log_prob(model.encode(context), asked).cpu().float()
-    return items.clone(), recorded.clone()
+    return items, recorded
 
 
 def _most_popular(retriever: GenerativeRetriever, leaves: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ class ValuesConfig:
     def check(self) -> None:
         """Refuse values that cannot work."""
         check_choice("model.values.source", self.source, SOURCES)
-        for name, least in (("buckets", 0), ("grades", 2), ("teacher_dimension", 1)):
+        for name, least in (("buckets", 0), ("gamma", 0), ("grades", 2), ("teacher_dimension", 1)):
             check_at_least(f"model.values.{name}", getattr(self, name), least)
         for name in ("loss_weight", "deep_weight", "highest_grade"):
             check_at_least(f"model.values.{name}", getattr(self, name), 0)
@@ -128,6 +128,11 @@ class PreferenceConfig:
         for name in ("temperature", "learning_rate", "beta"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"model.preference.{name} is {getattr(self, name)}; it must be above 0.")
+        if self.objective == "unified" and not self.imitation:
+            raise ConfigurationError(
+                "model.preference.imitation is 0, but with model.preference.objective=unified it scales both parts of "
+                "the loss; set it above 0."
+            )
         if not 0 <= self.exploration < 1:
             raise ConfigurationError(
                 f"model.preference.exploration is {self.exploration}; it must be at least 0 and below 1."

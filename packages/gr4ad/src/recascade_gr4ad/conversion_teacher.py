@@ -48,7 +48,7 @@ class ConversionTeacher:
         # Popular items would otherwise fill the first directions.
         popularity = np.sqrt(np.maximum(data.item_counts, 1)).astype(np.float32)
         directions = right_singular_vectors(matrix @ sparse.diags(1 / popularity, format="csr"), dimension, seed)
-        return cls(normalize(torch.from_numpy(directions * popularity[:, None]), dim=1))
+        return cls(normalize(torch.from_numpy(directions), dim=1))
 
     def rates(self, context: Context, items: Tensor) -> Tensor:
         """pCVR float32 ``[B, n]`` of items int64 ``[B, n]``; a request without history has the rate of a cosine of

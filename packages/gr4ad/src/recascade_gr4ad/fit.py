@@ -16,7 +16,7 @@ from recascade.data.events import ranges
 from recascade.errors import ConfigurationError, DataError
 from recascade.models.beam_widths import beam_widths
 from recascade.models.generative_retriever import GenerativeRetriever
-from recascade.tokenizers.run_ids import ids_of_run
+from recascade.tokenizers.run_ids import IDS_FILE, ids_of_run
 from recascade.tokenizers.semantic_ids import SemanticIds
 from recascade.tokenizers.tokenize import tokenize
 from recascade.training.after_fit import on_accelerator, write_facts
@@ -65,8 +65,9 @@ def fit(experiment: Experiment) -> GenerativeRetriever:
     worth = event_worth(data, values, buckets, settings.values)
     ads = AdData(data, worth, experiment.trainer, max_length=settings.max_length, seed=experiment.seed)
     results = []
-    if settings.preference.start:
-        _load(model, Path(settings.preference.start).expanduser())
+    start = _start_of(settings)
+    if start is not None:
+        _load(model, start)
     else:
         results.append(train(module, ads, experiment.trainer, experiment.directory, experiment.seed))
     if settings.preference.objective != "none" and values is not None:
@@ -86,7 +87,9 @@ def semantic_ids(settings: GR4ADConfig, experiment: Experiment) -> SemanticIds:
             made.content.encoder.save(experiment.directory / TEXT_ENCODER)
         return made.ids
 
-    return ids_of_run(experiment.directory, settings.ids, make)
+    start = _start_of(settings)
+    given = settings.ids or (None if start is None else _ids_beside(start))
+    return ids_of_run(experiment.directory, given, make, fingerprint=experiment.data.manifest.fingerprint)
 
 
 def value_buckets(settings: GR4ADConfig, data: EncodedSplit, values: AdValues | None) -> ValueBuckets | None:
@@ -128,13 +131,31 @@ def _rank(module: GR4ADModule, ads: AdData, values: AdValues, experiment: Experi
     return train(module, data, trainer, directory, experiment.seed)
 
 
+def _start_of(settings: GR4ADConfig) -> Path | None:
+    """The weights that the second stage starts from; None where it follows a first one."""
+    if not settings.preference.start:
+        return None
+    weights = Path(settings.preference.start).expanduser()
+    if not weights.is_file():
+        raise DataError(f"There is no file {weights}; set model.preference.start to a run's weights.safetensors.")
+    return weights
+
+
+def _ids_beside(weights: Path) -> Path:
+    """The ids of the run that wrote these weights, which mean nothing with others."""
+    # The weights of a second stage lie one folder deeper than the ids of their run.
+    for folder in (weights.parent, weights.parent.parent):
+        if (folder / IDS_FILE).is_file():
+            return folder / IDS_FILE
+    raise DataError(
+        f"There is no {IDS_FILE} beside {weights}, and weights need the ids that they were trained with; set model.ids "
+        "to them."
+    )
+
+
 def _load(model: LazyAR, path: Path) -> None:
     try:
         load_model(model, path)
-    except FileNotFoundError as error:
-        raise DataError(
-            f"There is no file {path}; set model.preference.start to a run's weights.safetensors."
-        ) from error
     except (RuntimeError, SafetensorError) as error:
         raise ConfigurationError(
             f"{path} does not hold the weights of this decoder; start the second stage with the ids, values and model "

@@ -50,10 +50,10 @@ class LazyState:
 
 class TargetStates(NamedTuple):
     """What N training targets are predicted from: ``next_token`` ``[N, T', d]`` with the true codes before each step,
-    ``multi_token`` ``[N, T, d]`` without any."""
+    ``multi_token`` ``[N, T, d]`` without any, or None where nobody asked for it."""
 
     next_token: Tensor
-    multi_token: Tensor
+    multi_token: Tensor | None
 
 
 class LazyAR(nn.Module):
@@ -190,7 +190,9 @@ class LazyAR(nn.Module):
         state.layer_tokens += (len(self.blocks) - self.trunk_layers) * beams.parents.shape[1]
         return self._log_probs(self.final_norm(stream[:, :, 0]), step)
 
-    def target_states(self, context: Context, positions: Tensor, codes: Tensor, owners: Tensor | None) -> TargetStates:
+    def target_states(
+        self, context: Context, positions: Tensor, codes: Tensor, owners: Tensor | None, *, multi_token: bool = True
+    ) -> TargetStates:
         """What N targets are predicted from, in one pass: the trunk once, the upper layers once with the true codes
         and once without (multi-token prediction, §3.3).
 
@@ -199,17 +201,18 @@ class LazyAR(nn.Module):
             positions: int64 ``[B]``, each sequence's last event.
             codes: int64 ``[N, T]``, the targets' ids.
             owners: int64 ``[N]``, see ``NextItemBatch``; None for one target of each sequence, N = B.
+            multi_token: whether to run the upper layers once more for ``multi_token``.
         """
         state = self.encode(context)
         if owners is None:
             next_token = self._next_token_states(state, codes[:, None], len(self.steps))[:, 0]
-            return TargetStates(next_token, self.multi_token_states(state))
+            return TargetStates(next_token, self.multi_token_states(state) if multi_token else None)
         grid = TargetGrid.of(context, positions, owners)
         states = self._next_token_states(state, codes[grid.targets], len(self.steps))
         requests = grid.cells // grid.targets.shape[1]
         return TargetStates(
             states.flatten(0, 1).index_select(0, grid.cells),
-            self.multi_token_states(state).index_select(0, requests),
+            self.multi_token_states(state).index_select(0, requests) if multi_token else None,
         )
 
     def multi_token_states(self, state: LazyState) -> Tensor:

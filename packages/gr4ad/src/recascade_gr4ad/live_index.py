@@ -6,18 +6,21 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from recascade.errors import DataError
 from recascade.models.generative_retriever import GenerativeRetriever
 from recascade.tokenizers.semantic_ids import SemanticIds
 from recascade_gr4ad.lazy_ar import LazyAR
+
+_Shared = TypeVar("_Shared", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -53,15 +56,13 @@ class LiveIndex:
     A change costs time in proportion to the catalogue; send changes in batches.
 
     Args:
-        model: learns of new ads.
-        retriever: of that model, as a run left it.
+        retriever: as a run left it, of a ``LazyAR``.
         ids: of its items.
         names: identifiers in the model's numbering.
     """
 
-    def __init__(self, model: LazyAR, retriever: GenerativeRetriever, ids: SemanticIds, names: Sequence[str]) -> None:
+    def __init__(self, retriever: GenerativeRetriever, ids: SemanticIds, names: Sequence[str]) -> None:
         numbers = {name: number for number, name in enumerate(names)}
-        self._model = model
         self._snapshot = IndexSnapshot(0, retriever, _copy(ids), tuple(names), numbers)
         self._changes = Lock()
 
@@ -93,8 +94,10 @@ class LiveIndex:
             fresh = [name for name in names if name not in now.numbers]
             numbers = {**now.numbers, **{name: len(now.names) + place for place, name in enumerate(fresh)}}
             rows = torch.tensor([numbers[name] for name in names])
-            self._read_histories_by(codes, rows, len(numbers))
             retriever = copy.copy(now.retriever)
+            model = retriever.generator
+            assert isinstance(model, LazyAR)
+            retriever.generator = _reading_by(model, _grown(model.history.item_codes, codes, rows, len(numbers)))
             retriever.trie = retriever.trie.insert(codes, rows)
             self._snapshot = IndexSnapshot(now.version + 1, retriever, ids, (*now.names, *fresh), numbers)
             return self._snapshot
@@ -114,12 +117,26 @@ class LiveIndex:
             self._snapshot = replace(now, version=now.version + 1, retriever=retriever, ids=ids)
             return self._snapshot
 
-    def _read_histories_by(self, codes: Tensor, rows: Tensor, count: int) -> None:
-        """Let the model read new ads in histories. Numbers of older snapshots stay valid: rows are only added."""
-        history = self._model.history
-        grown = pad(history.item_codes, (0, 0, 0, count - len(history.item_codes)))
-        grown[rows.to(grown.device)] = codes.to(grown.device)
-        history.item_codes = grown
+
+def _grown(item_codes: Tensor, codes: Tensor, rows: Tensor, count: int) -> Tensor:
+    """The codes by which histories are read, with those of new and changed ads."""
+    grown = pad(item_codes, (0, 0, 0, count - len(item_codes)))
+    grown[rows.to(grown.device)] = codes.to(grown.device)
+    return grown
+
+
+def _reading_by(model: LazyAR, item_codes: Tensor) -> LazyAR:
+    """The same weights with other codes: requests under way keep theirs."""
+    history = _sharing(model.history)
+    history._buffers = {**history._buffers, "item_codes": item_codes}
+    return _sharing(model, context_processor=_sharing(model.context_processor, history=history))
+
+
+def _sharing(module: _Shared, **parts: nn.Module) -> _Shared:
+    """A copy that shares parameters, buffers and all parts but these."""
+    other = copy.copy(module)
+    other._modules = {**module._modules, **parts}
+    return other
 
 
 def _copy(ids: SemanticIds) -> SemanticIds:

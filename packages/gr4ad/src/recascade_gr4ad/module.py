@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from recascade.data.encoded import EncodedSplit
+from recascade.models.evaluation_mode import evaluation_mode
 from recascade.models.generative_retriever import GenerativeRetriever, Sharing
 from recascade.training.compilation import compiled
 from recascade.training.config import TrainerConfig
@@ -71,12 +72,14 @@ class GR4ADModule(RetrievalModule):
         requests, model = batch.requests, self.model
         codes = model.history.item_codes.index_select(0, requests.targets)
         levels = len(model.sizes)
-        states = self._target_states(requests.context, requests.positions, codes, requests.owners)
+        states = self._target_states(
+            requests.context, requests.positions, codes, requests.owners, multi_token=self.config.multi_token > 0
+        )
         targets = [*codes.unbind(1), *([batch.buckets] if model.value_buckets else [])]
         losses = step_losses(self._logits(states.next_token), targets)
         next_token = next_token_loss(losses, levels, self.config.values.loss_weight)
         multi_token = None
-        if self.config.multi_token:
+        if states.multi_token is not None:
             multi_token = step_losses(self._logits(states.multi_token), targets[:levels]).sum(1)
         combined = batch.weights if weights is None else batch.weights * weights
         return value_aware_loss(next_token, multi_token, combined, self.config.multi_token)
@@ -84,7 +87,9 @@ class GR4ADModule(RetrievalModule):
     def ranking_loss(self, batch: ListBatch) -> Tensor:
         """The second stage's loss: the objective on the lists and, beside it, L_VSL on the logged items."""
         settings, model = self.config.preference, self.model
-        log_probs = model.log_prob(model.encode(batch.logged.requests.context), batch.codes)
+        # The reference was recorded without dropout; with it a policy that has not moved would seem to have.
+        with evaluation_mode(model):
+            log_probs = model.log_prob(model.encode(batch.logged.requests.context), batch.codes)
         ratios = log_probs - batch.reference
         grades, mask = batch.grades, batch.mask
         if settings.objective in ("rspo", "unified"):

@@ -69,7 +69,7 @@ def service_of(run: ServedRun, config: ServeConfig) -> GR4ADService:
         run.model,
         run.model.history.item_codes,
         torch.from_numpy(run.popularity.copy()),
-        beam_widths(settings.beams, len(run.ids.sizes)),
+        beam_widths(settings.beams, len(run.ids.sizes), "serve.beams" if config.beams else "model.beams"),
         sharing=cast(Sharing, run.settings.sharing),
         rescore=ValueReranker(run.model, run.buckets, gamma) if gamma and run.buckets is not None else None,
     )
@@ -82,9 +82,7 @@ def service_of(run: ServedRun, config: ServeConfig) -> GR4ADService:
         seconds=config.rate_seconds,
     )
     cache = ResultCache(config.cache_seconds, config.cache_entries)
-    return GR4ADService(
-        run, LiveIndex(run.model, retriever, run.ids, run.items.ids.to_list()), controller, cache, config
-    )
+    return GR4ADService(run, LiveIndex(retriever, run.ids, run.items.ids.to_list()), controller, cache, config)
 
 
 def _content_encoder(directory: Path, run: ServedRun) -> ContentEncoder | None:

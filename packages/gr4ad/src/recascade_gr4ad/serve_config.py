@@ -26,7 +26,8 @@ class ServeConfig:
         concurrency: lists computed at a time; 2.
         wait_seconds: how long a request may wait for its turn before it gets the popular ads instead; 0.05.
         threads: requests under way at a time, those that wait included; 32.
-        exclude_seen: leave out the ads of the request's own history.
+        exclude_seen: leave out the ads of the request's own history: of the one that it brings all, of the log's the
+            newest ``model.max_length``, which a run keeps.
     """
 
     beams: list[int] = field(default_factory=list)
@@ -51,6 +52,12 @@ class ServeConfig:
             check_at_least(f"serve.{name}", getattr(self, name), least)
         for name in ("busy_rate", "idle_rate", "hysteresis", "cache_seconds", "wait_seconds"):
             check_at_least(f"serve.{name}", getattr(self, name), 0)
+        if self.gamma is not None:
+            check_at_least("serve.gamma", self.gamma, 0)
+        if self.hysteresis >= 1:
+            raise ConfigurationError(
+                f"serve.hysteresis is {self.hysteresis}; it must be below 1, or beams never widen again."
+            )
         if not self.rate_seconds > 0:
             raise ConfigurationError(f"serve.rate_seconds is {self.rate_seconds}; it must be above 0.")
         if self.busy_rate and self.idle_rate >= self.busy_rate:

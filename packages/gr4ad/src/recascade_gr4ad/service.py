@@ -12,12 +12,16 @@ from typing import Any
 import torch
 
 from recascade.contracts.context import Context
+from recascade.contracts.retriever import TopK
 from recascade.serving.metrics import Metrics
 from recascade_gr4ad.beam_serving import BeamController
 from recascade_gr4ad.live_index import IndexSnapshot, LiveIndex
 from recascade_gr4ad.result_cache import CachedList, ResultCache
 from recascade_gr4ad.run_folder import ServedRun
 from recascade_gr4ad.serve_config import ServeConfig
+
+# Popular ads that are kept at hand, more than a page usually asks for.
+_POPULAR = 1_000
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,15 @@ class Answer:
     origin: str
     beams: Sequence[int]
     version: int
+
+
+@dataclass(frozen=True)
+class PopularAds:
+    """The most popular ads of an index version, best first."""
+
+    version: int
+    items: Sequence[str]
+    scores: Sequence[float]
 
 
 class GR4ADService:
@@ -73,6 +86,7 @@ class GR4ADService:
         self._turns = BoundedSemaphore(config.concurrency)
         self._counting = Lock()
         self._overloads = 0
+        self._popular = PopularAds(-1, [], [])
 
     def recommend(self, user: str, length: int, *, history: Sequence[str] | None = None, placement: str = "") -> Answer:
         """The best ads of a user.
@@ -93,19 +107,22 @@ class GR4ADService:
             numbers = self.run.histories.get(user) or []
         else:
             numbers = [snapshot.numbers[name] for name in history if name in snapshot.numbers]
+        seen = [snapshot.names[number] for number in numbers] if self._config.exclude_seen else []
         origin = "search" if numbers else "popular"
         if numbers and not self._turns.acquire(timeout=self._config.wait_seconds):
             with self._counting:
                 self._overloads += 1
             numbers, origin = [], "overload"
+        if not numbers:
+            items, scores = self._popular_ads(snapshot, length, seen)
+            return Answer(items, scores, origin, (), snapshot.version)
         try:
             items, scores = self._search(snapshot, user, numbers, length, widths)
         finally:
-            if numbers:
-                self._turns.release()
-        if history is None and numbers:
+            self._turns.release()
+        if history is None:
             self.cache.put(user, placement, CachedList(items, scores), self._clock())
-        return Answer(items, scores, origin, widths if numbers else (), snapshot.version)
+        return Answer(items, scores, origin, widths, snapshot.version)
 
     def health(self) -> dict[str, Any]:
         """What answers come from now, and whether what was learnt of values is real."""
@@ -130,14 +147,31 @@ class GR4ADService:
     def _search(
         self, snapshot: IndexSnapshot, user: str, numbers: Sequence[int], length: int, widths: tuple[int, ...]
     ) -> tuple[list[str], list[float]]:
-        """Items and scores of a request; without a history those of the popular ads."""
-        items = torch.tensor(numbers[-self.run.settings.max_length :], dtype=torch.int64)
-        row = torch.tensor([self.run.users.get(user, -1)])
-        context = Context(row, items, torch.zeros_like(items), torch.tensor([0, len(items)]))
+        """Items and scores of a request with a history."""
+        context = _context(self.run.users.get(user, -1), numbers)
         # Beams belong to the request: another one may have others at the same time.
         retriever = copy.copy(snapshot.retriever)
         retriever.widths = widths
         best = retriever.retrieve(context, length, exclude_seen=self._config.exclude_seen)
-        places = [item for item in best.items[0].tolist() if item >= 0]
-        scores = best.scores[0, : len(places)].tolist()
-        return [snapshot.names[item] for item in places], scores
+        return _named(best, snapshot)
+
+    def _popular_ads(self, snapshot: IndexSnapshot, length: int, seen: Sequence[str]) -> tuple[list[str], list[float]]:
+        """The same for everyone, but for what this request has seen; found once per version of the index, since this
+        is also the answer where there is no time."""
+        wanted, popular = length + len(seen), self._popular
+        if popular.version != snapshot.version or len(popular.items) < min(wanted, len(snapshot)):
+            best = snapshot.retriever.retrieve(_context(-1, []), max(wanted, _POPULAR))
+            popular = self._popular = PopularAds(snapshot.version, *_named(best, snapshot))
+        known = set(seen)
+        chosen = [place for place, name in enumerate(popular.items[:wanted]) if name not in known][:length]
+        return [popular.items[place] for place in chosen], [popular.scores[place] for place in chosen]
+
+
+def _context(user: int, numbers: Sequence[int]) -> Context:
+    items = torch.tensor(numbers, dtype=torch.int64)
+    return Context(torch.tensor([user]), items, torch.zeros_like(items), torch.tensor([0, len(items)]))
+
+
+def _named(best: TopK, snapshot: IndexSnapshot) -> tuple[list[str], list[float]]:
+    places = [item for item in best.items[0].tolist() if item >= 0]
+    return [snapshot.names[item] for item in places], best.scores[0, : len(places)].tolist()

@@ -84,7 +84,8 @@ def semantic_ids(settings: ReCastConfig, experiment: Experiment, start: Path | N
         return tokenize(experiment.data, experiment.split, settings.tokenizer, experiment.seed).ids
 
     started = None if start is None else start / IDS_FILE
-    return ids_of_run(experiment.directory, settings.ids or started, make)
+    fingerprint = experiment.data.manifest.fingerprint
+    return ids_of_run(experiment.directory, settings.ids or started, make, fingerprint=fingerprint)
 
 
 def load_start(model: CodeGenerator, folder: Path) -> None:

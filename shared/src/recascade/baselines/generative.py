@@ -72,7 +72,7 @@ def _semantic_ids(settings: TIGERConfig | DecoderOnlyConfig, experiment: Experim
     def make() -> SemanticIds:
         return tokenize(experiment.data, experiment.split, settings.tokenizer, experiment.seed).ids
 
-    return ids_of_run(experiment.directory, settings.ids, make)
+    return ids_of_run(experiment.directory, settings.ids, make, fingerprint=experiment.data.manifest.fingerprint)
 
 
 def _train(

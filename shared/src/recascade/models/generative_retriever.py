@@ -96,7 +96,8 @@ class GenerativeRetriever:
         if len(unknown) and trie is not None:
             popularity = self.popularity.to(device, torch.float32)
             there = trie.holds(torch.arange(len(popularity), device=device)).nonzero()[:, 0]
-            items[unknown], scores[unknown] = top_k_scores(popularity.expand(len(unknown), -1), k, candidates=there)
+            # One list for all of them.
+            items[unknown], scores[unknown] = top_k_scores(popularity[None], k, candidates=there)
         return TopK(items, scores)
 
     def search(self, context: Context, places: int) -> FoundIds:

@@ -169,12 +169,23 @@ class PrefixTrie:
         shift = self.item_starts[known] - (counts.cumsum(0) - counts)
         items = self.items[torch.arange(len(places), device=leaves.device) + shift[places]].long()
         if len(self.inserted_items):
-            same = (self.inserted_paths[:, -1] == leaves[:, None]).nonzero()
-            places = torch.cat([places, same[:, 0]])
-            items = torch.cat([items, self.inserted_items[same[:, 1]]])
+            ends, order = self._inserted_ends
+            first, last = (torch.searchsorted(ends, leaves, right=right) for right in (False, True))
+            counts = last - first
+            owners = torch.repeat_interleave(torch.arange(len(leaves), device=leaves.device), counts)
+            shift = first - (counts.cumsum(0) - counts)
+            rows = order[torch.arange(len(owners), device=leaves.device) + shift[owners]]
+            places = torch.cat([places, owners])
+            items = torch.cat([items, self.inserted_items[rows]])
         places, items = places[items >= 0], items[items >= 0]
         order = torch.argsort(places * len(self.places) + items)
         return LeafItems(places[order], items[order])
+
+    @cached_property
+    def _inserted_ends(self) -> tuple[Tensor, Tensor]:
+        """The leaves of insertions, ascending, and whose they are; int64 ``[K]`` both."""
+        ends, order = self.inserted_paths[:, -1].contiguous().sort()
+        return ends, order
 
     def holds(self, items: Tensor) -> Tensor:
         """Which of these items (int64 ``[m]``) are in the trie: bool ``[m]``."""
