@@ -194,8 +194,9 @@ class CS3Config:
         learning_rate: of Adam, for the towers and their embeddings; 0.002 (our choice).
         passes: over the training events; 1.
         batch: events in a micro-batch; 256.
-        negatives: sampled per event where the log holds positives only, as in ``recascade run``; 4 (our choice). May be
-            0 with sampled softmax.
+        negatives: sampled per event where the log holds positives only, as in ``recascade run``; 4 (our choice). An
+            event whose item nobody had in an earlier second is then left out, as no impression could be of it. May be
+            0 with sampled softmax, which leaves none out.
         negative_popularity: exponent of the popularity that they are drawn by; 0 draws uniformly.
     """
 

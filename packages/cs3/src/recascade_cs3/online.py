@@ -153,7 +153,8 @@ def run_online(
     events = learner.scored - first
     result = {
         "format": 1,
-        "data": {key: facts[key] for key in ("data_set", "data", "synthetic", "terms", "sampled_negatives")},
+        "data": {key: facts[key] for key in ("data_set", "data", "synthetic", "terms", "sampled_negatives")}
+        | {"positives_left_out": facts["positives_left_out"]},
         "prequential": summarise(ledger.table()),
         "retrieval": probes.found,
         "left_out": stream.counts,
