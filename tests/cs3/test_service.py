@@ -145,6 +145,23 @@ def test_new_users_and_items_are_served_after_a_refresh() -> None:
     assert np.isfinite(answer.scores).all()
 
 
+@pytest.mark.parametrize("vectors", ["stored", "random"])
+@pytest.mark.parametrize("backbone", ["dssm", "transformer"])
+def test_users_and_items_that_the_stream_names_ahead_of_the_learner_are_served(backbone: str, vectors: str) -> None:
+    config = settings(name=backbone)
+    config.tables.vectors = vectors
+    trained = Trained(config, ticks=3)
+    earlier = trained.snapshot()
+    trained.users, trained.items = names("u", USERS + 5), names("i", ITEMS + 5)
+    assert len(trained.learner.dirty_users) == USERS and len(trained.learner.dirty_items) == ITEMS
+    whole = trained.snapshot()
+    for snapshot in (whole, refresh(earlier, trained.learner, trained.users, trained.items)):
+        assert len(snapshot.index) == len(snapshot.items) == ITEMS + 5
+        (ahead, unknown), _ = CS3Service(snapshot, trained.store()).recommend([f"u{USERS + 2}", "nobody"], ITEMS + 5)
+        assert (ahead.items, ahead.scores) == (unknown.items, unknown.scores)
+        assert len(set(ahead.items)) == ITEMS + 5 and np.isfinite(ahead.scores).all()
+
+
 def test_an_index_of_another_model_is_refused(trained: Trained) -> None:
     snapshot = trained.snapshot()
     trained.learn(1)
