@@ -105,7 +105,8 @@ def run_online(
         The content of ``result.json``.
 
     Raises:
-        DataError: the folder holds a run of another configuration, or the stream is faulty; the position is kept.
+        DataError: the folder holds a run of another configuration, all labels are the same and the loss is the binary
+            cross-entropy, or the stream is faulty; the position is kept.
     """
     if (directory / RESULT_FILE).exists():
         _claim(config, dataset, directory)
@@ -113,6 +114,11 @@ def run_online(
         return finished
     source = prepare_stream(dataset, config.stream, home() / "streams")
     facts = read_stream_facts(source)
+    if facts["positives"] in (0, facts["events"]) and config.model.loss == "binary_cross_entropy":
+        raise DataError(
+            "All events of the stream have one label, so there is nothing to tell apart; name a column by stream.label "
+            "(and stream.positive_from), or sample impressions with stream.negatives=1."
+        )
     _claim(config, dataset, directory)
     learner, users, items, position = open_learner(config, dataset, directory)
     stream = EventStream(source, config.stream, users, items)
