@@ -233,6 +233,19 @@ def test_a_loss_that_is_no_number_names_the_event() -> None:
         online.tick(batches[1])
 
 
+def test_an_agreement_over_a_single_candidate_is_left_out() -> None:
+    from online_streams import config, events, learner
+
+    from recascade_cs3.probe import probe
+
+    online = learner(config("cms"))
+    first, second = events(64, items=1)
+    online.tick(first)
+    found = probe(online, second)
+    assert found["candidates"] == 1 and "ndcg@10" in found
+    assert "kendall_tau" not in found
+
+
 def test_retrieval_is_probed_before_a_batch_whose_users_and_items_are_new() -> None:
     from online_streams import config, events, learner
 
