@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 from recascade.data.dataset import Dataset
 from recascade.errors import ConfigurationError, DataError
 from recascade_cs3.checkpoints import latest_checkpoint
+from recascade_cs3.config import CascadeSharingConfig, CrossTowerConfig, CS3Config, TablesConfig
 from recascade_cs3.online import OnlineConfig, compose_online, run_online
 from recascade_cs3.planted import planted_stream
 
@@ -204,10 +205,26 @@ def test_another_width_of_the_ranker_is_refused_by_the_checkpoint(uninterrupted:
 
 def test_several_passes_with_kept_tables_are_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"reset_each_pass"):
-        compose_online("anything", 0, {"model.passes": 2})
-    compose_online("anything", 0, {"model.passes": 2, "model.tables.reset_each_pass": True})
-    without = {"model.passes": 2, "model.cts.enabled": False, "model.cms.enabled": False}
-    compose_online("anything", 0, without)
+        CS3Config(passes=2).check()
+    CS3Config(passes=2, tables=TablesConfig(reset_each_pass=True)).check()
+    CS3Config(passes=2, cts=CrossTowerConfig(enabled=False), cms=CascadeSharingConfig(enabled=False)).check()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ({"model.batch": 64}, r"model\.batch is for 'recascade run'; .* stream\.batch"),
+        ({"model.negatives": 2}, r"reads stream\.negatives"),
+        ({"model.negative_popularity": 1.0}, r"reads stream\.negative_popularity"),
+        ({"model.passes": 3, "model.tables.reset_each_pass": True}, r"model\.passes is 3; .* once"),
+        ({"model.distillation": 0.5, "model.loss": "sampled_softmax"}, r"model\.distillation is 0\.5 and model\.loss"),
+        ({"pace.checkpoint_events": 0}, r"pace\.checkpoint_events is 0; it must be at least 1"),
+        ({"pace.probe_events": -1}, r"pace\.probe_events is -1; it must be at least 0"),
+    ],
+)
+def test_settings_that_an_online_run_would_ignore_are_refused(overrides: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigurationError, match=sentence):
+        compose_online("anything", 0, overrides)
 
 
 def test_frozen_tables_stay_while_the_model_learns(planted: Dataset, tmp_path: Path) -> None:

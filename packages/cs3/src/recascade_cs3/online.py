@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from recascade.contracts.checks import check_at_least
 from recascade.data.dataset import Dataset
 from recascade.data.growing_vocabulary import GrowingVocabulary
 from recascade.data.home import home
 from recascade.data.stream import EventStream
 from recascade.data.stream_config import StreamConfig
 from recascade.data.stream_preparation import prepare_stream, read_stream_facts
-from recascade.errors import DataError
+from recascade.errors import ConfigurationError, DataError
 from recascade.evaluation.prequential import PrequentialLedger
 from recascade.evaluation.prequential_metrics import summarise
 from recascade.files import read_json, write_json
@@ -57,6 +58,11 @@ class PaceConfig:
     checkpoint_events: int = 50_000
     probe_events: int = 10_000
 
+    def check(self) -> None:
+        """Refuse values that cannot work."""
+        check_at_least("pace.checkpoint_events", self.checkpoint_events, 1)
+        check_at_least("pace.probe_events", self.probe_events, 0)
+
 
 @dataclass(frozen=True)
 class OnlineConfig:
@@ -78,13 +84,29 @@ class OnlineConfig:
 
 
 SECTIONS = {"model": CS3Config, "stream": StreamConfig, "pace": PaceConfig}
+# What ``recascade run`` reads, and the key that an online run reads in its place.
+_OF_THE_STREAM = {
+    "model.batch": "stream.batch",
+    "model.negatives": "stream.negatives",
+    "model.negative_popularity": "stream.negative_popularity",
+}
 
 
 def compose_online(data: str, seed: int, overrides: dict[str, Any]) -> OnlineConfig:
     """Defaults and overrides by dotted key, as ``{"model.cts.alpha": 0.9, "stream.label": "rating"}``.
 
     The learner's micro-batch is the stream's.
+
+    Raises:
+        ConfigurationError: an unknown key, a value that cannot work, or a key that only ``recascade run`` reads.
     """
+    for key, read in _OF_THE_STREAM.items():
+        if key in overrides:
+            raise ConfigurationError(f"{key} is for 'recascade run'; an online run reads {read}: set that.")
+    if overrides.get("model.passes", 1) != 1:
+        raise ConfigurationError(
+            f"model.passes is {overrides['model.passes']}; an online run learns its stream once, so leave it at 1."
+        )
     sections = compose_sections(SECTIONS, overrides)
     sections["model"].batch = sections["stream"].batch
     return OnlineConfig(data, seed, **sections)
