@@ -81,6 +81,24 @@ def test_every_event_is_predicted_once_in_order(uninterrupted: Path, planted: Da
     assert predictions["ranker_probability"].null_count() == 0
 
 
+def test_the_streams_state_is_asked_for_at_checkpoints_alone(
+    planted: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from recascade.data.stream import EventStream
+
+    asked = []
+    state = EventStream.state
+
+    def note(stream: EventStream) -> dict[str, Any]:
+        asked.append(stream)
+        return state(stream)
+
+    monkeypatch.setattr(EventStream, "state", note)
+    run_online(compose(planted, pace__checkpoint_events=2_500, pace__probe_events=0), planted, tmp_path / "run")
+    # 6,000 events in 94 micro-batches: two checkpoints on the way and the last one.
+    assert len(asked) == 3
+
+
 CHILD = """
 import sys
 from pathlib import Path
