@@ -114,6 +114,7 @@ def measure(cell: Cell, output: Path) -> None:
         "stream": STREAMS[cell.data],
         "synthetic": result["data"]["synthetic"],
         "sampled_negatives": result["data"]["sampled_negatives"],
+        "positives_left_out": result["data"]["positives_left_out"],
         **{name: result["prequential"][name] for name in ("events", "positives_share", *METRICS)},
         "ranker": result["prequential"].get("ranker"),
         "buckets": result["prequential"]["buckets"],

@@ -196,7 +196,7 @@ class _Follower:
                 # The learner may have replaced the checkpoint while it was read; the next look finds the newer one.
                 _log.warning("the newest checkpoint is not served yet: %s", error)
             except Exception:
-                # Nobody would notice the end of this thread, and the service would answer from an old checkpoint for ever.
+                # If this thread ended, nobody would notice, and answers would come from an old checkpoint for ever.
                 _log.exception("the newest checkpoint could not be prepared; the next look tries again")
             else:
                 self._checkpoint = checkpoint
