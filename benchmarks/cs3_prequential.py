@@ -114,6 +114,7 @@ def measure(cell: Cell, output: Path) -> None:
         "stream": STREAMS[cell.data],
         "synthetic": result["data"]["synthetic"],
         "sampled_negatives": result["data"]["sampled_negatives"],
+        "positives_left_out": result["data"]["positives_left_out"],
         **{name: result["prequential"][name] for name in ("events", "positives_share", *METRICS)},
         "ranker": result["prequential"].get("ranker"),
         "buckets": result["prequential"]["buckets"],
@@ -148,13 +149,14 @@ def _events(dataset: Any, overrides: dict[str, Any]) -> int:
 
 
 def _second_half(probes: list[dict[str, Any]]) -> dict[str, float]:
-    """Means over the probes of the second half, weighted by their positives."""
+    """Means over the probes of the second half that have a value, weighted by their positives."""
     late = [probe for probe in probes[len(probes) // 2 :] if "ndcg@10" in probe]
     names = {name for probe in late for name in probe} - {"offset", "positives", "candidates"}
-    return {
-        name: float(np.average([p[name] for p in late], weights=[p["positives"] for p in late]))
-        for name in sorted(names)
-    }
+    means = {}
+    for name in sorted(names):
+        known = [probe for probe in late if name in probe]
+        means[name] = float(np.average([p[name] for p in known], weights=[p["positives"] for p in known]))
+    return means
 
 
 def refuse_other_streams(data: str, output: Path) -> None:

@@ -49,6 +49,20 @@ def test_learn_prints_what_was_measured_and_says_that_the_data_are_synthetic(
     assert again == (0, printed)
 
 
+def test_events_of_one_label_can_be_learnt_by_sampled_softmax_alone(
+    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECASCADE_HOME", str(tmp_path / "home"))
+    command = ["cs3", "learn", str(log), "--output", str(tmp_path / "run"), *SMALL[1:]]
+    status, printed = run(command, capsys)
+    assert status == 2
+    assert "All events of the stream have one label" in printed and "stream.negatives=1" in printed
+    assert not (tmp_path / "run").exists()
+    status, printed = run([*command, "model.loss=sampled_softmax"], capsys)
+    assert status == 0, printed
+    assert re.search(r"^AUC undefined   GAUC undefined   LogLoss 0\.\d{4}", printed, re.MULTILINE)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

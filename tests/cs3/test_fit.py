@@ -77,17 +77,24 @@ def test_batches_are_the_training_events_in_order_with_impressions(data: Encoded
     users = np.concatenate([batch.users for batch in batches])
     items = np.concatenate([batch.items for batch in batches])
     assert (np.diff(times) >= 0).all()
-    assert labels.sum() == data.train_lengths.sum()
     assert 1.8 * labels.sum() < (labels == 0).sum() <= 2 * labels.sum()
-    trained = {
-        (user, int(item))
+    training = [
+        (user, int(data.events.items[place]), int(data.events.timestamps[place]))
         for user, (start, end) in enumerate(zip(data.events.offsets[:-1], data.train_ends, strict=True))
-        for item in data.events.items[start:end]
-    }
-    assert {(int(user), int(item)) for user, item in zip(users[labels > 0], items[labels > 0], strict=True)} == trained
-    # No impression of an item before its first event.
-    first = {int(item): int(times[(items == item) & (labels > 0)].min()) for item in np.unique(items)}
-    assert all(first[int(item)] < time for item, time in zip(items[labels == 0], times[labels == 0], strict=True))
+        for place in range(start, end)
+    ]
+    first: dict[int, int] = {}
+    for _, item, time in training:
+        first[item] = min(time, first.get(item, time))
+    # Neither a positive nor an impression of an item before its first event has passed.
+    assert all(first[int(item)] < time for item, time in zip(items, times, strict=True))
+    positives = zip(users[labels > 0].tolist(), items[labels > 0].tolist(), times[labels > 0].tolist(), strict=True)
+    assert sorted(positives) == sorted(event for event in training if event[2] > first[event[1]])
+
+
+def test_without_impressions_all_events_are_learnt(data: EncodedSplit) -> None:
+    batches = training_batches(data, CS3Config(batch=64, negatives=0, loss="sampled_softmax"), seed=0)
+    assert sum(len(batch) for batch in batches) == data.train_lengths.sum()
 
 
 def test_a_fit_gives_lists_of_the_whole_catalogue_and_beats_chance(
@@ -153,6 +160,9 @@ def test_events_without_times_are_refused(data: EncodedSplit, split: Split, tmp_
     timeless = replace(data, events=replace(data.events, timestamps=np.zeros_like(data.events.timestamps)))
     with pytest.raises(DataError, match="no timestamps"):
         METHOD.run(experiment(timeless, split, tmp_path / "run"))
+    at_once = replace(data, events=replace(data.events, timestamps=np.ones_like(data.events.timestamps)))
+    with pytest.raises(DataError, match="No item of the training events comes again"):
+        METHOD.run(experiment(at_once, split, tmp_path / "run"))
 
 
 def test_matrix_factorisation_takes_no_mechanism() -> None:

@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 from recascade.data.dataset import Dataset
 from recascade.errors import ConfigurationError, DataError
 from recascade_cs3.checkpoints import latest_checkpoint
+from recascade_cs3.config import CascadeSharingConfig, CrossTowerConfig, CS3Config, TablesConfig
 from recascade_cs3.online import OnlineConfig, compose_online, run_online
 from recascade_cs3.planted import planted_stream
 
@@ -78,6 +79,24 @@ def test_every_event_is_predicted_once_in_order(uninterrupted: Path, planted: Da
     assert predictions["timestamp"].is_sorted()
     assert predictions["probability"].is_between(0, 1).all()
     assert predictions["ranker_probability"].null_count() == 0
+
+
+def test_the_streams_state_is_asked_for_at_checkpoints_alone(
+    planted: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from recascade.data.stream import EventStream
+
+    asked = []
+    state = EventStream.state
+
+    def note(stream: EventStream) -> dict[str, Any]:
+        asked.append(stream)
+        return state(stream)
+
+    monkeypatch.setattr(EventStream, "state", note)
+    run_online(compose(planted, pace__checkpoint_events=2_500, pace__probe_events=0), planted, tmp_path / "run")
+    # 6,000 events in 94 micro-batches: two checkpoints on the way and the last one.
+    assert len(asked) == 3
 
 
 CHILD = """
@@ -204,10 +223,26 @@ def test_another_width_of_the_ranker_is_refused_by_the_checkpoint(uninterrupted:
 
 def test_several_passes_with_kept_tables_are_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"reset_each_pass"):
-        compose_online("anything", 0, {"model.passes": 2})
-    compose_online("anything", 0, {"model.passes": 2, "model.tables.reset_each_pass": True})
-    without = {"model.passes": 2, "model.cts.enabled": False, "model.cms.enabled": False}
-    compose_online("anything", 0, without)
+        CS3Config(passes=2).check()
+    CS3Config(passes=2, tables=TablesConfig(reset_each_pass=True)).check()
+    CS3Config(passes=2, cts=CrossTowerConfig(enabled=False), cms=CascadeSharingConfig(enabled=False)).check()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ({"model.batch": 64}, r"model\.batch is for 'recascade run'; .* stream\.batch"),
+        ({"model.negatives": 2}, r"reads stream\.negatives"),
+        ({"model.negative_popularity": 1.0}, r"reads stream\.negative_popularity"),
+        ({"model.passes": 3, "model.tables.reset_each_pass": True}, r"model\.passes is 3; .* once"),
+        ({"model.distillation": 0.5, "model.loss": "sampled_softmax"}, r"model\.distillation is 0\.5 and model\.loss"),
+        ({"pace.checkpoint_events": 0}, r"pace\.checkpoint_events is 0; it must be at least 1"),
+        ({"pace.probe_events": -1}, r"pace\.probe_events is -1; it must be at least 0"),
+    ],
+)
+def test_settings_that_an_online_run_would_ignore_are_refused(overrides: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigurationError, match=sentence):
+        compose_online("anything", 0, overrides)
 
 
 def test_frozen_tables_stay_while_the_model_learns(planted: Dataset, tmp_path: Path) -> None:
@@ -231,6 +266,19 @@ def test_a_loss_that_is_no_number_names_the_event() -> None:
     online.module.bias.data.fill_(float("nan"))
     with pytest.raises(TrainingError, match="event 32 of the stream"):
         online.tick(batches[1])
+
+
+def test_an_agreement_over_a_single_candidate_is_left_out() -> None:
+    from online_streams import config, events, learner
+
+    from recascade_cs3.probe import probe
+
+    online = learner(config("cms"))
+    first, second = events(64, items=1)
+    online.tick(first)
+    found = probe(online, second)
+    assert found["candidates"] == 1 and "ndcg@10" in found
+    assert "kendall_tau" not in found
 
 
 def test_retrieval_is_probed_before_a_batch_whose_users_and_items_are_new() -> None:

@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from served_learners import ITEMS, Trained, settings, write_run
 from recascade.errors import ConfigurationError, DataError
 from recascade.serving.item_index import FlatIndex
 from recascade_cs3.run_folder import ONLINE_FOLDER, write_model
-from recascade_cs3.serve import open_newest, serve
+from recascade_cs3.serve import _Follower, open_newest, serve
 from recascade_cs3.service import CS3Service
 from recascade_cs3.snapshot import take_snapshot
 
@@ -42,6 +43,25 @@ def test_folders_and_settings_that_cannot_be_served(tmp_path: Path) -> None:
         serve(tmp_path, {"serve.indx": "flat"})
     with pytest.raises(ConfigurationError, match=r"serve\.index is 'flt'\. Did you mean 'flat'"):
         serve(tmp_path, {"serve.index": "flt"})
+
+
+def test_following_goes_on_after_a_checkpoint_that_could_not_be_prepared(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_run(Trained(settings(), ticks=1), tmp_path)
+    published, tries = threading.Event(), []
+
+    def publish(*_: Any) -> None:
+        tries.append(None)
+        if len(tries) == 1:
+            raise IndexError("a row too far")
+        published.set()
+
+    follower = _Follower(tmp_path, tmp_path / "none", publish)
+    follower.start(0.01)
+    assert published.wait(20)
+    follower.stop()
+    assert "could not be prepared; the next look tries again" in caplog.text and len(tries) == 2
 
 
 @pytest.fixture

@@ -21,9 +21,10 @@ from recascade.serving.numpy_tower import NumpyTower
 from recascade.serving.parameters import RequestError
 from recascade_cs3.cas import layer_factory
 from recascade_cs3.config import CS3Config, CycleAdaptiveConfig
-from recascade_cs3.serve import write_cascade_vectors
+from recascade_cs3.serve import _prepared, _publish, write_cascade_vectors
+from recascade_cs3.serve_config import ServeConfig
 from recascade_cs3.service import CS3Service, Recommendation
-from recascade_cs3.snapshot import Snapshot, refresh
+from recascade_cs3.snapshot import Snapshot, refresh, take_snapshot
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +146,23 @@ def test_new_users_and_items_are_served_after_a_refresh() -> None:
     assert np.isfinite(answer.scores).all()
 
 
+@pytest.mark.parametrize("vectors", ["stored", "random"])
+@pytest.mark.parametrize("backbone", ["dssm", "transformer"])
+def test_users_and_items_that_the_stream_names_ahead_of_the_learner_are_served(backbone: str, vectors: str) -> None:
+    config = settings(name=backbone)
+    config.tables.vectors = vectors
+    trained = Trained(config, ticks=3)
+    earlier = trained.snapshot()
+    trained.users, trained.items = names("u", USERS + 5), names("i", ITEMS + 5)
+    assert len(trained.learner.dirty_users) == USERS and len(trained.learner.dirty_items) == ITEMS
+    whole = trained.snapshot()
+    for snapshot in (whole, refresh(earlier, trained.learner, trained.users, trained.items)):
+        assert len(snapshot.index) == len(snapshot.items) == ITEMS + 5
+        (ahead, unknown), _ = CS3Service(snapshot, trained.store()).recommend([f"u{USERS + 2}", "nobody"], ITEMS + 5)
+        assert (ahead.items, ahead.scores) == (unknown.items, unknown.scores)
+        assert len(set(ahead.items)) == ITEMS + 5 and np.isfinite(ahead.scores).all()
+
+
 def test_an_index_of_another_model_is_refused(trained: Trained) -> None:
     snapshot = trained.snapshot()
     trained.learn(1)
@@ -175,20 +193,22 @@ def test_taking_snapshots_does_not_disturb_learning() -> None:
     assert watched.snapshot().model.version == "0.4"
 
 
-def test_no_answer_mixes_two_snapshots_under_load() -> None:
-    trained = Trained(settings(cms=False))
-    snapshots = []
+@pytest.mark.parametrize("cms", [False, True])
+def test_no_answer_mixes_two_snapshots_under_load(cms: bool) -> None:
+    trained = Trained(settings(cms=cms))
+    snapshots: list[tuple[Snapshot, FallbackStore | None]] = []
     for _ in range(4):
-        snapshots.append(trained.snapshot())
+        snapshots.append((trained.snapshot(), trained.store()))
         trained.learn(2)
-        snapshots.append(refresh(snapshots[-1], trained.learner, trained.users, trained.items))
+        refreshed = refresh(snapshots[-1][0], trained.learner, trained.users, trained.items)
+        snapshots.append((refreshed, trained.store()))
     asked = [f"u{row}" for row in range(0, USERS, 3)]
     expected: dict[tuple[str, ...], list[Recommendation]] = {}
-    for snapshot in snapshots:
-        answers, versions = CS3Service(snapshot).recommend(asked, 7)
+    for snapshot, store in snapshots:
+        answers, versions = CS3Service(snapshot, store).recommend(asked, 7)
         expected[tuple(versions.values())] = answers
     assert len(expected) == len(snapshots)
-    service, ended = CS3Service(snapshots[0]), threading.Event()
+    service, ended = CS3Service(*snapshots[0]), threading.Event()
     seen: set[tuple[str, ...]] = set()
 
     def hammer() -> None:
@@ -200,12 +220,30 @@ def test_no_answer_mixes_two_snapshots_under_load() -> None:
     with ThreadPoolExecutor(4) as pool:
         threads = [pool.submit(hammer) for _ in range(4)]
         for number in range(150):
-            service.publish(snapshots[number % len(snapshots)])
+            service.publish(*snapshots[number % len(snapshots)])
             time.sleep(0.002)
         ended.set()
         for thread in threads:
             thread.result()
     assert len(seen) > 3
+
+
+def test_answers_do_not_change_while_a_newer_checkpoint_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained, config = Trained(settings()), ServeConfig(index="flat")
+    learnt = trained.learner, trained.users, trained.items
+    service = CS3Service(*_prepared(config, None, *learnt))
+    before = service.recommend(["u3"], 5)
+    meanwhile = []
+
+    def take(*arguments: Any) -> Snapshot:
+        meanwhile.append(service.recommend(["u3"], 5))
+        return take_snapshot(*arguments)
+
+    monkeypatch.setattr("recascade_cs3.serve.take_snapshot", take)
+    trained.learn(2)
+    _publish(config, None, service, *learnt)
+    assert meanwhile == [before]
+    assert service.recommend(["u3"], 5) == trained.service().recommend(["u3"], 5) != before
 
 
 class Failing(InProcessStore):
@@ -247,7 +285,7 @@ def test_a_store_of_another_width_is_refused(trained: Trained) -> None:
         CS3Service(snapshot)
     service = CS3Service(snapshot, trained.store())
     with pytest.raises(ConfigurationError, match="the user tower reads 0"):
-        service.publish(Trained(settings(cms=False), ticks=1).snapshot())
+        service.publish(Trained(settings(cms=False), ticks=1).snapshot(), service.store)
     assert service.snapshot is snapshot
 
 

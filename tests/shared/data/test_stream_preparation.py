@@ -20,6 +20,7 @@ from recascade.data.stream import EventStream
 from recascade.data.stream_config import StreamConfig
 from recascade.data.stream_preparation import prepare_stream, read_stream_facts
 from recascade.errors import DataError
+from recascade.evaluation.click_metrics import auc
 
 DATA = Path(os.environ.get("RECASCADE_DATA", Path(__file__).parents[3].parent / "shared" / "data"))
 
@@ -111,8 +112,9 @@ def test_the_header_tells_what_is_in_the_file(tmp_path: Path) -> None:
     assert facts["data"] == data.fingerprint
     assert facts["synthetic"] is True
     assert facts["config"]["negatives"] == 3
-    assert facts["positives"] == 400
-    assert facts["sampled_negatives"] + facts["negatives_left_out"] == 1_200
+    assert facts["positives"] + facts["positives_left_out"] == 400
+    assert facts["positives_left_out"] > 20
+    assert facts["sampled_negatives"] + facts["negatives_left_out"] == 3 * facts["positives"]
     assert facts["events"] == facts["positives"] + facts["sampled_negatives"]
 
 
@@ -122,12 +124,14 @@ def test_impressions_are_of_items_seen_before_and_not_liked_then(seed: int, expo
     events = ratings(120, seed).sort("timestamp")
     users, items = (events[name].cast(pl.Int64).to_numpy() for name in ("user_id", "item_id"))
     times = events["timestamp"].to_numpy()
-    rows, drawn = ImpressionSampler(2, exponent, seed).sample(users, items, times)
+    seen, rows, drawn = ImpressionSampler(2, exponent, seed).sample(users, items, times)
     first = {item: times[items == item].min() for item in set(items.tolist())}
     liked = set(zip(users.tolist(), items.tolist(), times.tolist(), strict=True))
     for row, item in zip(rows.tolist(), drawn.tolist(), strict=True):
         assert first[item] < times[row]
         assert (users[row], item, times[row]) not in liked
+    assert seen.tolist() == [first[item] < time for item, time in zip(items.tolist(), times.tolist(), strict=True)]
+    assert seen[rows].all()
 
 
 @settings(max_examples=30)
@@ -136,10 +140,15 @@ def test_impressions_do_not_depend_on_later_events(seed: int, cut: int) -> None:
     events = ratings(120, seed).sort("timestamp")
     columns = [events[name].cast(pl.Int64).to_numpy() for name in ("user_id", "item_id", "timestamp")]
     cut = int(np.searchsorted(columns[2], columns[2][cut]))
-    rows, drawn = ImpressionSampler(2, 1.0, seed).sample(*columns)
-    early = ImpressionSampler(2, 1.0, seed).sample(*(column[:cut] for column in columns))
-    np.testing.assert_array_equal(early[0], rows[rows < cut])
-    np.testing.assert_array_equal(early[1], drawn[rows < cut])
+    seen, rows, drawn = ImpressionSampler(2, 1.0, seed).sample(*columns)
+    halves = ImpressionSampler(2, 1.0, seed)
+    early = halves.sample(*(column[:cut] for column in columns))
+    np.testing.assert_array_equal(early[0], seen[:cut])
+    np.testing.assert_array_equal(early[1], rows[rows < cut])
+    np.testing.assert_array_equal(early[2], drawn[rows < cut])
+    late = halves.sample(*(column[cut:] for column in columns))
+    np.testing.assert_array_equal(late[0], seen[cut:])
+    np.testing.assert_array_equal(late[2], drawn[rows >= cut])
 
 
 @pytest.mark.parametrize(("exponent", "expected"), [(0.0, [1, 1, 1]), (0.5, [1, 2, 4]), (1.0, [1, 4, 16])])
@@ -147,8 +156,10 @@ def test_items_are_drawn_by_their_counts(exponent: float, expected: list[int]) -
     items = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [1, 4, 16]))
     times = np.zeros(21, dtype=np.int64)
     sampler = ImpressionSampler(30_000, exponent, seed=3)
+    # Item 3 comes first of all and once, and is what the user takes then: it is never drawn.
+    sampler.sample(np.array([1]), np.array([3]), times[:1] - 1)
     sampler.sample(np.zeros(21, dtype=np.int64), items, times)
-    _, drawn = sampler.sample(np.array([1]), np.array([3]), times[:1] + 1)
+    _, _, drawn = sampler.sample(np.array([1]), np.array([3]), times[:1] + 1)
     shares = np.bincount(drawn, minlength=4) / len(drawn)
     np.testing.assert_allclose(shares, np.array([*expected, 0]) / sum(expected), atol=0.015)
 
@@ -156,9 +167,53 @@ def test_items_are_drawn_by_their_counts(exponent: float, expected: list[int]) -
 def test_impressions_that_cannot_be_drawn_are_counted() -> None:
     sampler = ImpressionSampler(4, 0.0, seed=0)
     # Nothing comes before the first second, and the only item seen by the second one is liked then.
-    rows, _ = sampler.sample(np.array([0, 0]), np.array([0, 0]), np.array([5, 6]))
-    assert len(rows) == 0
-    assert sampler.left_out == 8
+    seen, rows, _ = sampler.sample(np.array([0, 0]), np.array([0, 0]), np.array([5, 6]))
+    assert (seen.tolist(), len(rows)) == ([False, True], 0)
+    assert (sampler.left_out, sampler.new_items) == (4, 1)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 1.0])
+def test_no_event_of_either_label_is_of_a_new_item(tmp_path: Path, exponent: float) -> None:
+    events = ratings()
+    stream = prepared(tmp_path, events, negatives=2, negative_popularity=exponent)
+    first = events.group_by("item_id").agg(pl.col("timestamp").min().alias("first"))
+    dated = stream.join(first, on="item_id")
+    assert len(dated) == len(stream)
+    assert (dated["timestamp"] > dated["first"]).all()
+    names = ["user_id", "item_id", "timestamp"]
+    expected = events.join(first, on="item_id").filter(pl.col("timestamp") > pl.col("first")).select(names)
+    assert stream.filter(pl.col("label") > 0).select(names).sort(names).equals(expected.sort(names))
+
+
+def test_whether_an_item_was_had_before_does_not_tell_the_label(tmp_path: Path) -> None:
+    """Positives are a new item in every fifth second and otherwise drawn as impressions are: nothing is to be told."""
+    random = np.random.default_rng(0)
+    items = [0]
+    for _ in range(5_999):
+        items.append(max(items) + 1 if random.random() < 0.2 else items[random.integers(len(items))])
+    log = pl.DataFrame(
+        {
+            "user_id": pl.Series(range(6_000)).cast(pl.String),
+            "item_id": pl.Series(items).cast(pl.String),
+            "timestamp": 1_000_000 + np.arange(6_000),
+        }
+    )
+    stream = prepared(tmp_path, log, negatives=1, negative_popularity=1.0)
+    labels, rows = stream["label"].to_numpy() > 0, stream["item_id"].cast(pl.Int64).to_numpy()
+    never_liked = np.ones(len(items), dtype=np.bool_)
+    new = np.zeros(len(stream))
+    for event, (item, liked) in enumerate(zip(rows, labels, strict=True)):
+        new[event] = never_liked[item]
+        never_liked[item] &= not liked
+    assert labels.mean() == pytest.approx(0.5, abs=0.001)
+    assert 0.1 < new.mean() < 0.9
+    assert auc(labels, new) == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_log_whose_items_never_come_again_leaves_no_stream(tmp_path: Path) -> None:
+    events = ratings().with_columns(timestamp=pl.lit(1_000_000))
+    with pytest.raises(DataError, match="that items come again in later seconds"):
+        prepared(tmp_path, events, negatives=1)
 
 
 @pytest.mark.parametrize(

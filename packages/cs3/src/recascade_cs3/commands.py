@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -52,10 +53,15 @@ def learn(data: str, overrides: tuple[str, ...], output: Path, variant: str, see
     click.echo(
         f"{measured['events']:,} events after the warm-up{origin}, {measured['positives_share']:.1%} positive{note}"
     )
-    click.echo(f"AUC {measured['auc']:.4f}   GAUC {measured['gauc']:.4f}   LogLoss {measured['log_loss']:.4f}")
+    click.echo(_metrics_line(measured))
     if "ranker" in measured:
-        ranker = measured["ranker"]
-        click.echo(
-            f"of the ranker: AUC {ranker['auc']:.4f}   GAUC {ranker['gauc']:.4f}   LogLoss {ranker['log_loss']:.4f}"
-        )
+        click.echo(f"of the ranker: {_metrics_line(measured['ranker'])}")
     click.echo(f"{cost['events_per_cpu_second']:,.0f} events per CPU second; the run: {output}")
+
+
+def _metrics_line(metrics: dict[str, Any]) -> str:
+    names = {"AUC": "auc", "GAUC": "gauc", "LogLoss": "log_loss"}
+    # An AUC of events of one label is None.
+    return "   ".join(
+        f"{name} undefined" if metrics[key] is None else f"{name} {metrics[key]:.4f}" for name, key in names.items()
+    )

@@ -190,12 +190,13 @@ class CS3Config:
         loss: ``binary_cross_entropy`` on impressions (implied by the reported metrics), or ``sampled_softmax`` among
             the batch's positives, corrected for their popularity so far (our option).
         distillation: weight of the ranker's predictions as soft labels, the rest being the labels'; 0 for none. Not
-            part of CS3: the baseline that it is compared with.
+            part of CS3: the baseline that it is compared with. Needs binary cross-entropy.
         learning_rate: of Adam, for the towers and their embeddings; 0.002 (our choice).
         passes: over the training events; 1.
         batch: events in a micro-batch; 256.
-        negatives: sampled per event where the log holds positives only, as in ``recascade run``; 4 (our choice). May be
-            0 with sampled softmax.
+        negatives: sampled per event where the log holds positives only, as in ``recascade run``; 4 (our choice). An
+            event whose item nobody had in an earlier second is then left out, as no impression could be of it. May be
+            0 with sampled softmax, which leaves none out.
         negative_popularity: exponent of the popularity that they are drawn by; 0 draws uniformly.
     """
 
@@ -241,6 +242,11 @@ class CS3Config:
                 raise ConfigurationError(f"model.{key} is {share}; it must be at least 0 and below 1.")
         if not 0 <= self.distillation <= 1:
             raise ConfigurationError(f"model.distillation is {self.distillation}; it must be between 0 and 1.")
+        if self.distillation and self.loss == "sampled_softmax":
+            raise ConfigurationError(
+                f"model.distillation is {self.distillation} and model.loss is 'sampled_softmax', which reads no soft "
+                "labels; set model.loss=binary_cross_entropy, or model.distillation=0."
+            )
         check_within("model.learning_rate", self.learning_rate, 0, 1)
         for name in ("passes", "batch"):
             check_at_least(f"model.{name}", getattr(self, name), 1)

@@ -1,6 +1,7 @@
 """CS3 in the benchmark: over the training events in the order of time, then the best items of the whole catalogue.
 
-Next-item data hold positives only; impressions with label 0 are sampled for them as for a prepared stream.
+Next-item data hold positives only; impressions with label 0 are sampled for them as for a prepared stream, without
+the positives of items that are new in their second.
 """
 
 from __future__ import annotations
@@ -96,7 +97,8 @@ def fit(experiment: Experiment) -> CS3Retriever:
 def training_batches(data: EncodedSplit, config: CS3Config, seed: int) -> Iterator[EventBatch]:
     """The training events of all users in the order of time, with sampled impressions, in micro-batches.
 
-    Inside one second the order is random, never that of the file.
+    Inside one second the order is random, never that of the file. With impressions, events whose item nobody had in an
+    earlier second are left out.
 
     Args:
         data: the encoded split.
@@ -104,7 +106,7 @@ def training_batches(data: EncodedSplit, config: CS3Config, seed: int) -> Iterat
         seed: of the order inside a second and of the impressions.
 
     Raises:
-        DataError: the events have no times.
+        DataError: the events have no times, or no item comes again in a later second.
     """
     users, items, timestamps = _in_order(data, seed)
     sampler = ImpressionSampler(config.negatives, config.negative_popularity, seed)
@@ -112,12 +114,14 @@ def training_batches(data: EncodedSplit, config: CS3Config, seed: int) -> Iterat
     offset = 0
     left = _batch(0, users[:0], items[:0], timestamps[:0], np.zeros(0, np.float32))
     for start, end in _stretches(timestamps):
-        rows, drawn = sampler.sample(users[start:end], items[start:end], timestamps[start:end])
-        stretch_users = np.concatenate([users[start:end], users[start:end][rows]])
-        stretch_items = np.concatenate([items[start:end], drawn])
-        times = np.concatenate([timestamps[start:end], timestamps[start:end][rows]])
-        labels = np.zeros(len(times), dtype=np.float32)
-        labels[: end - start] = 1
+        seen, rows, drawn = sampler.sample(users[start:end], items[start:end], timestamps[start:end])
+        # Without impressions there are no candidates that a positive could lie outside of.
+        positives = np.flatnonzero(seen) if config.negatives else np.arange(end - start)
+        sources = np.concatenate([positives, rows])
+        stretch_users, times = users[start:end][sources], timestamps[start:end][sources]
+        stretch_items = np.concatenate([items[start:end][positives], drawn])
+        labels = np.zeros(len(sources), dtype=np.float32)
+        labels[: len(positives)] = 1
         order = np.lexsort((random.random(len(times)), times))
         stretch = _batch(left.next_offset, stretch_users[order], stretch_items[order], times[order], labels[order])
         left = left.followed_by(stretch)
@@ -127,6 +131,11 @@ def training_batches(data: EncodedSplit, config: CS3Config, seed: int) -> Iterat
             yield left.rows(offset, boundary)
             left = left.rows(boundary, left.next_offset)
             offset = boundary
+    if not offset:
+        raise DataError(
+            "No item of the training events comes again in a later second, so there are no impressions to sample; "
+            "set model.loss=sampled_softmax model.negatives=0, which needs none."
+        )
 
 
 def _in_order(data: EncodedSplit, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

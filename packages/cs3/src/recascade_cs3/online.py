@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from recascade.contracts.checks import check_at_least
 from recascade.data.dataset import Dataset
 from recascade.data.growing_vocabulary import GrowingVocabulary
 from recascade.data.home import home
 from recascade.data.stream import EventStream
 from recascade.data.stream_config import StreamConfig
 from recascade.data.stream_preparation import prepare_stream, read_stream_facts
-from recascade.errors import DataError
+from recascade.errors import ConfigurationError, DataError
 from recascade.evaluation.prequential import PrequentialLedger
 from recascade.evaluation.prequential_metrics import summarise
 from recascade.files import read_json, write_json
@@ -57,6 +58,11 @@ class PaceConfig:
     checkpoint_events: int = 50_000
     probe_events: int = 10_000
 
+    def check(self) -> None:
+        """Refuse values that cannot work."""
+        check_at_least("pace.checkpoint_events", self.checkpoint_events, 1)
+        check_at_least("pace.probe_events", self.probe_events, 0)
+
 
 @dataclass(frozen=True)
 class OnlineConfig:
@@ -78,13 +84,29 @@ class OnlineConfig:
 
 
 SECTIONS = {"model": CS3Config, "stream": StreamConfig, "pace": PaceConfig}
+# What ``recascade run`` reads, and the key that an online run reads in its place.
+_OF_THE_STREAM = {
+    "model.batch": "stream.batch",
+    "model.negatives": "stream.negatives",
+    "model.negative_popularity": "stream.negative_popularity",
+}
 
 
 def compose_online(data: str, seed: int, overrides: dict[str, Any]) -> OnlineConfig:
     """Defaults and overrides by dotted key, as ``{"model.cts.alpha": 0.9, "stream.label": "rating"}``.
 
     The learner's micro-batch is the stream's.
+
+    Raises:
+        ConfigurationError: an unknown key, a value that cannot work, or a key that only ``recascade run`` reads.
     """
+    for key, read in _OF_THE_STREAM.items():
+        if key in overrides:
+            raise ConfigurationError(f"{key} is for 'recascade run'; an online run reads {read}: set that.")
+    if overrides.get("model.passes", 1) != 1:
+        raise ConfigurationError(
+            f"model.passes is {overrides['model.passes']}; an online run learns its stream once, so leave it at 1."
+        )
     sections = compose_sections(SECTIONS, overrides)
     sections["model"].batch = sections["stream"].batch
     return OnlineConfig(data, seed, **sections)
@@ -105,7 +127,8 @@ def run_online(
         The content of ``result.json``.
 
     Raises:
-        DataError: the folder holds a run of another configuration, or the stream is faulty; the position is kept.
+        DataError: the folder holds a run of another configuration, all labels are the same and the loss is the binary
+            cross-entropy, or the stream is faulty; the position is kept.
     """
     if (directory / RESULT_FILE).exists():
         _claim(config, dataset, directory)
@@ -113,6 +136,11 @@ def run_online(
         return finished
     source = prepare_stream(dataset, config.stream, home() / "streams")
     facts = read_stream_facts(source)
+    if facts["positives"] in (0, facts["events"]) and config.model.loss == "binary_cross_entropy":
+        raise DataError(
+            "All events of the stream have one label, so there is nothing to tell apart; name a column by stream.label "
+            "(and stream.positive_from), or sample impressions with stream.negatives=1."
+        )
     _claim(config, dataset, directory)
     learner, users, items, position = open_learner(config, dataset, directory)
     stream = EventStream(source, config.stream, users, items)
@@ -122,7 +150,7 @@ def run_online(
         stream.restore(position.stream)
     probes = _Probes(directory / _PROBES_FILE, config.pace.probe_events, position.offset)
     begin, begin_cpu, first = time.perf_counter(), time.process_time(), learner.scored
-    saved = position.offset
+    offset = saved = position.offset
     learning_cpu = 0
     for batch in stream.batches(position.offset):
         probes.look(learner, batch)
@@ -139,21 +167,23 @@ def run_online(
                 predictions.probabilities,
                 predictions.ranker_probabilities,
             )
-        position = Position(batch.next_offset, stream.state())
-        if position.offset - saved >= config.pace.checkpoint_events:
+        offset = batch.next_offset
+        if offset - saved >= config.pace.checkpoint_events:
             ledger.flush()
             probes.save()
-            save_checkpoint(directory, learner, position, users, items)
-            saved = position.offset
+            # The stream's state costs as much as a fifth of a micro-batch, so it is asked for here alone.
+            save_checkpoint(directory, learner, Position(offset, stream.state()), users, items)
+            saved = offset
         if progress is not None:
-            progress(position.offset, facts["events"])
+            progress(offset, facts["events"])
     ledger.flush()
     probes.save()
-    save_checkpoint(directory, learner, position, users, items)
+    save_checkpoint(directory, learner, Position(offset, stream.state()), users, items)
     events = learner.scored - first
     result = {
         "format": 1,
-        "data": {key: facts[key] for key in ("data_set", "data", "synthetic", "terms", "sampled_negatives")},
+        "data": {key: facts[key] for key in ("data_set", "data", "synthetic", "terms", "sampled_negatives")}
+        | {"positives_left_out": facts["positives_left_out"]},
         "prequential": summarise(ledger.table()),
         "retrieval": probes.found,
         "left_out": stream.counts,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,8 @@ def probe(learner: OnlineLearner, batch: EventBatch) -> dict[str, Any]:
     Returns:
         ``offset``, ``positives``, ``candidates``, ``recall@10``, ``recall@50``, ``recall@100``, ``ndcg@10`` (one target
         per event) and, where a ranker learns too, ``kendall_tau``: its agreement with the towers on the same
-        candidates, drawn at random with replacement, as a mean over the positives' users.
+        candidates, drawn at random with replacement, as a mean over the positives' users; left out where all scores
+        tie, as those of a single candidate do.
     """
     candidates = learner.tables.item_positives.nonzero()[:, 0]
     liked = batch.labels > 0
@@ -52,7 +54,9 @@ def probe(learner: OnlineLearner, batch: EventBatch) -> dict[str, Any]:
         random = np.random.default_rng((learner.seed, batch.offset))
         drawn = torch.from_numpy(random.integers(len(candidates), size=(len(users), AGREEMENT_CANDIDATES)))
         ranked = learner.module.ranker.score(context, candidates[drawn])
-        facts["kendall_tau"] = kendall_tau(scores.gather(1, drawn).numpy(), ranked.numpy())
+        agreement = kendall_tau(scores.gather(1, drawn).numpy(), ranked.numpy())
+        if not math.isnan(agreement):
+            facts["kendall_tau"] = agreement
     return facts
 
 

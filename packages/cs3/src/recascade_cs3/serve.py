@@ -55,14 +55,14 @@ def serve(directory: Path, options: Mapping[str, Any]) -> Starlette:
     compute_on_one_thread()
     folder = directory / ONLINE_FOLDER if (directory / ONLINE_FOLDER).is_dir() else directory
     checkpoint, learner, users, items = open_newest(folder)
-    store = _store(config, learner)
-    service = CS3Service(_prepared(config, store, learner, users, items), store, config.threads)
+    remote = _remote_store(config, learner)
+    service = CS3Service(*_prepared(config, remote, learner, users, items), config.threads)
     # The collector would walk through all identifiers again and again, at some request's expense.
     gc.collect()
     gc.freeze()
     metrics = Metrics()
     service.follow(metrics)
-    follower = _Follower(folder, checkpoint, partial(_publish, config, store, service))
+    follower = _Follower(folder, checkpoint, partial(_publish, config, remote, service))
     if config.refresh_seconds:
         follower.start(config.refresh_seconds)
 
@@ -114,35 +114,38 @@ def write_cascade_vectors(
 
 def _prepared(
     config: ServeConfig,
-    store: FallbackStore | None,
+    remote: FallbackStore | None,
     learner: OnlineLearner,
     users: GrowingVocabulary,
     items: GrowingVocabulary,
-) -> Snapshot:
-    if store is not None and (config.fill_store or not config.store):
+) -> tuple[Snapshot, FallbackStore | None]:
+    """What a learner's answers are made from, and the store of its cascade vectors."""
+    cascade, store = learner.tables.cascade, remote
+    if cascade is not None and remote is None:
+        # One for each checkpoint: answers from the older one, which go on meanwhile, must not read newer vectors.
+        store = FallbackStore(InProcessStore(cascade.users.width, config.ranker_version))
+    if store is not None and (config.fill_store or remote is None):
         write_cascade_vectors(learner, users, items, store)
-    return take_snapshot(learner, users, items, _index_maker(config))
+    return take_snapshot(learner, users, items, _index_maker(config)), store
 
 
 def _publish(
     config: ServeConfig,
-    store: FallbackStore | None,
+    remote: FallbackStore | None,
     service: CS3Service,
     learner: OnlineLearner,
     users: GrowingVocabulary,
     items: GrowingVocabulary,
 ) -> None:
-    service.publish(_prepared(config, store, learner, users, items))
+    service.publish(*_prepared(config, remote, learner, users, items))
 
 
-def _store(config: ServeConfig, learner: OnlineLearner) -> FallbackStore | None:
+def _remote_store(config: ServeConfig, learner: OnlineLearner) -> FallbackStore | None:
+    """None where the towers read no cascade vectors, or read them from this process."""
     cascade = learner.tables.cascade
-    if cascade is None:
+    if cascade is None or not config.store:
         return None
-    width = cascade.users.width
-    if not config.store:
-        return FallbackStore(InProcessStore(width, config.ranker_version))
-    redis = RedisStore(config.store, config.store_name, width, config.ranker_version, config.timeout)
+    redis = RedisStore(config.store, config.store_name, cascade.users.width, config.ranker_version, config.timeout)
     return FallbackStore(redis, retry_seconds=config.retry_seconds, remembered=config.remembered)
 
 
@@ -192,6 +195,9 @@ class _Follower:
             except (RecascadeError, OSError) as error:
                 # The learner may have replaced the checkpoint while it was read; the next look finds the newer one.
                 _log.warning("the newest checkpoint is not served yet: %s", error)
+            except Exception:
+                # If this thread ended, nobody would notice, and answers would come from an old checkpoint for ever.
+                _log.exception("the newest checkpoint could not be prepared; the next look tries again")
             else:
                 self._checkpoint = checkpoint
                 _log.info("serving %s", checkpoint)

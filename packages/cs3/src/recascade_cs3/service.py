@@ -1,4 +1,4 @@
-"""Top items for users, from the newest snapshot and a store of cascade vectors."""
+"""Top items for users, from the newest snapshot and the store of its cascade vectors."""
 
 from __future__ import annotations
 
@@ -47,9 +47,11 @@ class Recommendation:
 class CS3Service:
     """Answers from one snapshot at a time, which may be replaced under load: an answer never mixes two.
 
+    A remote store, which others write to, is the exception: its vectors are those of the moment.
+
     Args:
         snapshot: to begin with.
-        store: of the cascade vectors; None where the towers read none (no CMS).
+        store: of its cascade vectors; None where the towers read none (no CMS).
         threads: answers that may wait for a remote store at a time.
 
     Raises:
@@ -57,37 +59,48 @@ class CS3Service:
     """
 
     def __init__(self, snapshot: Snapshot, store: FallbackStore | None = None, threads: int = 4) -> None:
-        self.store = store
-        self._snapshot = _checked(snapshot, store)
+        _check(snapshot, store)
+        # One attribute for both, so that an answer reads both of the same moment.
+        self._published = snapshot, store
         remote = store is not None and store.remote
         self._readers = ThreadPoolExecutor(threads, thread_name_prefix="store") if remote else None
 
     @property
     def snapshot(self) -> Snapshot:
         """What answers are made from now."""
-        return self._snapshot
+        return self._published[0]
 
-    def publish(self, snapshot: Snapshot) -> None:
+    @property
+    def store(self) -> FallbackStore | None:
+        """Where answers find cascade vectors now."""
+        return self._published[1]
+
+    def publish(self, snapshot: Snapshot, store: FallbackStore | None = None) -> None:
         """Answer from another snapshot from now on; answers under way finish with the one they began with.
+
+        Args:
+            snapshot: to answer from.
+            store: of its cascade vectors; None where the towers read none (no CMS).
 
         Raises:
             ConfigurationError: the store has another width than these towers read; the old snapshot stays.
         """
-        self._snapshot = _checked(snapshot, self.store)
+        _check(snapshot, store)
+        self._published = snapshot, store
 
     def recommend(self, users: Sequence[str], k: int) -> tuple[list[Recommendation], dict[str, str]]:
         """The k best items of each user, and the versions that they come from.
 
         A user whom nobody has seen gets the unknown user's row and zeros for what the tables hold.
         """
-        snapshot = self._snapshot
-        if not snapshot.cascade_width or self.store is None:
+        snapshot, store = self._published
+        if store is None:
             rows, cascade = snapshot.rows(users), None
         elif self._readers is None:
-            rows, cascade = snapshot.rows(users), _read(self.store, users)
+            rows, cascade = snapshot.rows(users), _read(store, users)
         else:
             # The store answers while this process looks up everything else.
-            answer = self._readers.submit(_read, self.store, users)
+            answer = self._readers.submit(_read, store, users)
             rows = snapshot.rows(users)
             cascade = answer.result()
         found = snapshot.index.search(snapshot.user_vectors(rows, cascade), k)
@@ -106,18 +119,20 @@ class CS3Service:
 
     def health(self) -> dict[str, Any]:
         """What answers come from now."""
-        snapshot = self._snapshot
-        reachable = {} if self.store is None else {"store": "answers" if self.store.available else "does not answer"}
+        snapshot, store = self._published
+        reachable = {} if store is None else {"store": "answers" if store.available else "does not answer"}
         return {"users": len(snapshot.users), "items": len(snapshot.index), "versions": snapshot.versions, **reachable}
 
     def follow(self, metrics: Metrics) -> None:
         """Publish versions, the size of the index, and reads that had to do without the store."""
-        metrics.follow_facts("recascade_versions", "What answers come from.", lambda: self._snapshot.versions)
-        metrics.follow("gauge", "recascade_index_items", "Items in the index.", lambda: len(self._snapshot.index))
-        store = self.store
-        if store is not None:
+        metrics.follow_facts("recascade_versions", "What answers come from.", lambda: self.snapshot.versions)
+        metrics.follow("gauge", "recascade_index_items", "Items in the index.", lambda: len(self.snapshot.index))
+        if self.store is not None:
             metrics.follow(
-                "counter", "recascade_store_fallbacks", "Reads answered without the store.", lambda: store.fallbacks
+                "counter",
+                "recascade_store_fallbacks",
+                "Reads answered without the store.",
+                lambda: 0 if self.store is None else self.store.fallbacks,
             )
 
     def close(self) -> None:
@@ -146,7 +161,7 @@ def _count(items: list[int]) -> int:
     return items.index(-1) if items and items[-1] < 0 else len(items)
 
 
-def _checked(snapshot: Snapshot, store: FallbackStore | None) -> Snapshot:
+def _check(snapshot: Snapshot, store: FallbackStore | None) -> None:
     if snapshot.cascade_width and store is None:
         raise ConfigurationError("The towers read cascade vectors (CMS); give the service a store of them.")
     if store is not None and store.width != snapshot.cascade_width:
@@ -154,4 +169,3 @@ def _checked(snapshot: Snapshot, store: FallbackStore | None) -> Snapshot:
             f"The store holds vectors of {store.width} numbers and the user tower reads {snapshot.cascade_width}; the "
             "ranker's hidden width (model.ranker.width) has changed, so use another store."
         )
-    return snapshot

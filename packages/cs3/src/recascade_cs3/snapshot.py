@@ -73,7 +73,10 @@ class Snapshot:
             rows: int64 ``[n]``, -1 for unknown users.
             cascade: float32 ``[n, cascade_width]``; None without CMS.
         """
-        blocks = [] if self.cross is None else [self.cross[rows + 1]]
+        blocks: list[NDArray[np.float32]] = []
+        if self.cross is not None:
+            # The stream names users a little ahead of the learner; these have no row yet and read the unknown user's.
+            blocks.append(self.cross[np.where(rows + 1 < len(self.cross), rows + 1, 0)])
         if cascade is not None:
             blocks.append(cascade)
         return self.model.user_vectors(rows, blocks, self.histories)
@@ -114,7 +117,10 @@ def refresh(snapshot: Snapshot, learner: OnlineLearner, users: GrowingVocabulary
         users: the learner's vocabularies.
         items: likewise.
     """
-    changed = learner.dirty_items[: len(items)].copy()
+    # The stream names items a little ahead of the learner, which has no marks for them yet.
+    changed = np.zeros(len(items), dtype=np.bool_)
+    marks = learner.dirty_items[: len(items)]
+    changed[: len(marks)] = marks
     changed[len(snapshot.items) :] = True
     rows = torch.from_numpy(np.flatnonzero(changed))
     index = snapshot.index.copy()

@@ -92,7 +92,8 @@ class Tables:
         if not self._directions:
             return stored
         with torch.no_grad():
-            directions: Tensor = normalize(self._directions[id(means)](rows), dim=1)
+            known = rows.where(rows < len(means), -1)
+            directions: Tensor = normalize(self._directions[id(means)](known), dim=1)
             lengths: Tensor = torch.linalg.vector_norm(stored, dim=1, keepdim=True)
         return directions * lengths
 

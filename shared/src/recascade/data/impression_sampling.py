@@ -18,8 +18,13 @@ class ImpressionSampler:
     weight r^exponent - (r-1)^exponent, which add up to that; so one running sum over the events serves every moment.
     It is kept in memory: 16 bytes an event.
 
+    A positive whose item had no event in an earlier second could never have been drawn, so that "nobody had this item
+    before" would tell its label. It is to be left out of what is learnt: both labels then have the same candidates. It
+    still counts as an event of its item.
+
     Attributes:
         left_out: impressions that were not drawn, because no other item had been seen by then.
+        new_items: positives to leave out, because their item had not been seen by then.
     """
 
     def __init__(self, per_positive: int, exponent: float, seed: int) -> None:
@@ -37,10 +42,11 @@ class ImpressionSampler:
         self._weights = np.zeros(0)
         self._counts = np.zeros(0, dtype=np.int64)
         self.left_out = 0
+        self.new_items = 0
 
     def sample(
         self, users: NDArray[np.int64], items: NDArray[np.int64], timestamps: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    ) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
         """Draw for the next positives of the stream.
 
         Args:
@@ -49,10 +55,12 @@ class ImpressionSampler:
             timestamps: int64 ``[n]``, ascending; all positives of one second come in one call.
 
         Returns:
-            int64 ``[m]`` twice: the row of the positive (0…n-1) and the item drawn for it, never one that its user has
-            a positive for in that second. m is ``per_positive`` n less what was left out.
+            bool ``[n]``: the positives to learn from, whose items were seen in an earlier second. int64 ``[m]`` twice:
+            the row of such a positive (0…n-1) and the item drawn for it, never one that its user has a positive for in
+            that second. m is ``per_positive`` for each of them less what was left out.
         """
         before = len(self._items)
+        seen = self._seen(items, timestamps)
         self._append(items)
         new_second = np.ones(len(items), dtype=np.bool_)
         new_second[1:] = timestamps[1:] != timestamps[:-1]
@@ -64,7 +72,8 @@ class ImpressionSampler:
         rows = np.repeat(np.arange(len(items)), self._per_positive)
         counters = (before * self._per_positive + np.arange(len(rows))).astype(np.uint64)
         drawn = np.full(len(rows), -1)
-        open_draws = np.flatnonzero(known[rows] > 0)
+        wanted = seen[rows]
+        open_draws = np.flatnonzero(wanted)
         for attempt in range(_ATTEMPTS):
             positive = rows[open_draws]
             uniform = _uniform(self._seed, counters[open_draws], attempt)
@@ -76,8 +85,16 @@ class ImpressionSampler:
             drawn[open_draws[~refused]] = candidate[~refused]
             open_draws = open_draws[refused]
         found = drawn >= 0
-        self.left_out += int((~found).sum())
-        return rows[found], drawn[found]
+        self.left_out += int((wanted & ~found).sum())
+        self.new_items += int((~seen).sum())
+        return seen, rows[found], drawn[found]
+
+    def _seen(self, items: NDArray[np.int64], timestamps: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether an event of each item lies in an earlier second; asked before these events are counted."""
+        beyond = max(0, int(items.max(initial=-1)) + 1 - len(self._counts))
+        earlier = np.pad(self._counts, (0, beyond))[items] > 0
+        _, first, group = np.unique(items, return_index=True, return_inverse=True)
+        return earlier | (timestamps > timestamps[first][group])
 
     def _append(self, items: NDArray[np.int64]) -> None:
         counts = np.bincount(items, minlength=len(self._counts))

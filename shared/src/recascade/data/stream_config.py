@@ -18,7 +18,8 @@ class StreamConfig:
         label: column that says how much the user liked the item; empty: every event is a positive.
         positive_from: the label is 1 from this value on, otherwise 0; null: above 0.
         negatives: for logs of positives only, impressions with label 0 sampled for each positive, at its second, among
-            the items whose first event lies strictly before; 0 samples none.
+            the items whose first event lies strictly before; 0 samples none. A positive of any other item is left out,
+            so that both labels have the same candidates.
         negative_popularity: exponent of the number of events so far by which an item is drawn; 0 draws uniformly, 1 in
             proportion to the events.
         unknown_times: events without a timestamp are an ``error``, or left out and counted (``drop``).

@@ -27,7 +27,7 @@ from recascade.files import write_atomically
 ROW_GROUP = 65_536
 # Rows that are sorted at once, so that a log need not fit into memory.
 ROWS_AT_ONCE = 1 << 22
-_FORMAT = 1
+_FORMAT = 2
 _METADATA = b"recascade.stream"
 _HOUR = 3_600
 _SCHEMA = pa.schema(
@@ -45,7 +45,9 @@ def prepare_stream(dataset: Dataset, config: StreamConfig, destination: Path) ->
     """Write the interactions of a data set as a stream, unless that was done before.
 
     Rows are ordered by timestamp and, inside one second, by a hash of (seed, user, item): never by the order of the
-    file. ``event_id`` numbers them from 0. With ``config.negatives``, sampled impressions are rows like others.
+    file. ``event_id`` numbers them from 0. With ``config.negatives``, sampled impressions are rows like others, and a
+    positive whose item nobody had in an earlier second is left out: it could be no impression, which would tell its
+    label.
 
     Args:
         dataset: with timestamps.
@@ -76,8 +78,9 @@ def read_stream_facts(path: Path) -> dict[str, Any]:
 
     Returns:
         ``data_set`` (name), ``data`` (fingerprint), ``config``, ``synthetic``, ``terms``, and the numbers ``events``
-        (all rows), ``positives``, ``sampled_negatives``, ``negatives_left_out`` (no item could be drawn) and
-        ``unknown_times`` (events left out for want of a timestamp).
+        (all rows), ``positives``, ``sampled_negatives``, ``negatives_left_out`` (no item could be drawn),
+        ``positives_left_out`` (where impressions are sampled: of items new in that second) and ``unknown_times``
+        (events left out for want of a timestamp).
 
     Raises:
         DataError: the file is absent, damaged, or was not written by ``prepare_stream``.
@@ -140,9 +143,9 @@ def _write(path: Path, events: pl.LazyFrame, config: StreamConfig, facts: dict[s
             table = events.filter(pl.col("timestamp").is_between(start, end, closed="left")).collect(engine="streaming")
             table = _in_order(table, config.seed)
             if config.negatives:
-                impressions = _impressions(table, sampler, users, items)
+                kept, impressions = _with_impressions(table, sampler, users, items)
                 sampled += len(impressions)
-                table = _in_order(pl.concat([table, impressions]), config.seed)
+                table = _in_order(pl.concat([kept, impressions]), config.seed)
             positives += int(table["label"].sum())
             table = table.with_columns(event_id=pl.int_range(rows, rows + len(table), dtype=pl.Int64))
             rows += len(table)
@@ -152,12 +155,14 @@ def _write(path: Path, events: pl.LazyFrame, config: StreamConfig, facts: dict[s
                 waiting = waiting.slice(whole)
         if not rows:
             raise DataError(
-                f"No event of {facts['data_set']!r} is left for a stream; check stream.since and stream.until."
+                f"No event of {facts['data_set']!r} is left for a stream; check stream.since and stream.until"
+                + (", and that items come again in later seconds." if config.negatives else ".")
             )
         if len(waiting):
             writer.write_table(waiting)
         counts = {"events": rows, "positives": positives, "sampled_negatives": sampled}
-        header = json.dumps({**facts, **counts, "negatives_left_out": sampler.left_out})
+        left_out = {"negatives_left_out": sampler.left_out, "positives_left_out": sampler.new_items}
+        header = json.dumps({**facts, **counts, **left_out})
         writer.add_key_value_metadata({_METADATA: header})
 
 
@@ -178,14 +183,14 @@ def _in_order(table: pl.DataFrame, seed: int) -> pl.DataFrame:
     return table[order]
 
 
-def _impressions(
+def _with_impressions(
     table: pl.DataFrame, sampler: ImpressionSampler, users: GrowingVocabulary, items: GrowingVocabulary
-) -> pl.DataFrame:
-    """Sampled rows with label 0 for a stretch of positives."""
-    rows, drawn = sampler.sample(
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Of a stretch of positives those that stay, and the rows with label 0 sampled for them."""
+    seen, rows, drawn = sampler.sample(
         users.encode(table["user_id"]), items.encode(table["item_id"]), table["timestamp"].to_numpy()
     )
-    positives = table[rows]
-    return positives.with_columns(
+    impressions = table[rows].with_columns(
         items.ids.gather(drawn).alias("item_id"), pl.lit(0.0, dtype=pl.Float32).alias("label")
     )
+    return table.filter(pl.Series(seen)), impressions
