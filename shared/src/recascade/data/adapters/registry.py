@@ -118,6 +118,8 @@ ADAPTERS: Mapping[str, Adapter] = {
                 "signal": "an exposure counts when this column is 1: is_click, is_like, long_view …, or none for all "
                 "exposures (default: is_click)",
                 "logs": "standard (recommended videos), random (randomly exposed ones) or all (default: standard)",
+                "statistics": "yes: join the averages of video_features_statistic to the items; they are of the whole "
+                "month, test events included (default: no)",
             },
         ),
         Adapter(
