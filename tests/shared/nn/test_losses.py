@@ -93,6 +93,19 @@ def test_only_one_side_may_need_gradients() -> None:
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_items_without_a_target_learn_in_half_precision(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    states, vectors = leaf(128, 8, dtype=torch.float32), leaf(200_000, 8, dtype=torch.float32, scale=0.1)
+    targets = torch.randint(0, 128, (128,))
+    exact = torch.autograd.grad(full_softmax(states, vectors, targets), vectors)[0][128:]
+    with torch.autocast("cpu", dtype=dtype):
+        loss = full_softmax(states, vectors, targets)
+    # As a gradient scaler does: the factor is taken out again after the backward pass.
+    found = (torch.autograd.grad(loss * 2.0**16, vectors)[0] / 2.0**16)[128:]
+    assert float((found - exact).norm() / exact.norm()) < 1e-2
+
+
 def test_autocast_stays_near_single_precision() -> None:
     torch.manual_seed(0)
     states, vectors = leaf(64, 16, dtype=torch.float32), leaf(200, 16, dtype=torch.float32)
