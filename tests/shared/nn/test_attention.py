@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from recascade.nn.attention import causal_attention
+from recascade.nn.attention import causal_attention, newest_attention
 from recascade.nn.packed import PackedLayout
 
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -87,6 +87,16 @@ def test_dropped_weights_keep_the_expectation() -> None:
     attended = causal_attention(query, key, torch.cat([value] * 4, dim=2), layout, dropout=0.25)
     assert attended.std() > 0.1
     assert abs(float(attended.detach().mean()) - 1.0) < 0.02
+
+
+def test_newest_events_drop_weights_too() -> None:
+    torch.manual_seed(0)
+    layout = PackedLayout.of(offsets_of([8] * 400))
+    query, key, value = torch.randn(400, 1, 4), torch.randn(3200, 1, 4), torch.ones(3200, 1, 4)
+    torch.testing.assert_close(newest_attention(query, key, value, layout), torch.ones(400, 1, 4))
+    attended = newest_attention(query, key, value, layout, dropout=0.25)
+    assert attended.std() > 0.1
+    assert abs(float(attended.mean()) - 1.0) < 0.1
 
 
 def test_fused_kernel_agrees_where_lengths_are_equal() -> None:

@@ -79,7 +79,9 @@ def _capability(device: torch.device) -> tuple[int, int]:
     return torch.cuda.get_device_capability(device)
 
 
-def newest_attention(query: Tensor, key: Tensor, value: Tensor, layout: PackedLayout) -> Tensor:
+def newest_attention(
+    query: Tensor, key: Tensor, value: Tensor, layout: PackedLayout, *, dropout: float = 0.0
+) -> Tensor:
     """Attention of the newest event of each sequence alone: the rows ``layout.newest`` of ``causal_attention``.
 
     Args:
@@ -87,6 +89,7 @@ def newest_attention(query: Tensor, key: Tensor, value: Tensor, layout: PackedLa
         key: ``[T, H, D]``.
         value: ``[T, H, D]``.
         layout: of the T events.
+        dropout: as in ``causal_attention``.
 
     Returns:
         ``[N, H, D]``.
@@ -98,7 +101,11 @@ def newest_attention(query: Tensor, key: Tensor, value: Tensor, layout: PackedLa
         chosen = slice(first, first + len(keys))
         visible = torch.arange(keys.shape[1], device=keys.device) < lengths[chosen, None]
         attended = scaled_dot_product_attention(
-            query[chosen, :, None], keys.transpose(1, 2), values.transpose(1, 2), attn_mask=visible[:, None, None]
+            query[chosen, :, None],
+            keys.transpose(1, 2),
+            values.transpose(1, 2),
+            attn_mask=visible[:, None, None],
+            dropout_p=dropout,
         )
         outputs.append(attended[:, :, 0])
         first += len(keys)
