@@ -34,8 +34,8 @@ def test_figures_of_a_small_log(write_log) -> None:
 
 
 def test_repeats_of_unknown_time_are_no_duplicates(write_log) -> None:
-    log = write_log([("a", "x", None), ("a", "x", None), ("b", "x", 2), ("b", "x", 2)])
-    summary = inspect(log).log
+    rows = [("a", "x", None), ("a", "x", None), ("b", "x", 2), ("b", "x", 2)]
+    summary = inspect(write_log(pl.DataFrame(rows, schema=COLUMNS, orient="row").with_row_index("position"))).log
     assert summary is not None and summary.duplicates == 1
 
 

@@ -73,7 +73,7 @@ def _flash_takes(query: Tensor) -> bool:
     return width % 8 == 0 and width <= 256 and _capability(query.device) >= (8, 0)
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _capability(device: torch.device) -> tuple[int, int]:
     """Of the GPU; a compiler that met the call itself would break the graph."""
     return torch.cuda.get_device_capability(device)
