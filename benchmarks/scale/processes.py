@@ -1,15 +1,15 @@
-"""Training with one process and with several (``trainer.devices``), each in a call of its own.
+"""Training with one process and with several (``trainer.devices``), all with the same batches.
 
-Run: python benchmarks/scale/processes.py --devices 2 --accelerator cpu
+Run: python benchmarks/scale/processes.py RUN
+or:  python -m torch.distributed.run --standalone --nproc-per-node=2 benchmarks/scale/processes.py RUN --devices 2
 
-Prints one line of JSON with the events per second of the whole fit.
+RUN is a new folder for the run. Prints one line of JSON with the events per second of the whole fit.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from recascade.models.sasrec import SASRec
 from recascade.training.config import LossConfig, TrainerConfig
 from recascade.training.fit import fit
 from recascade.training.next_item import NextItemModule
+from recascade.training.processes import current_place
 
 LENGTH, USERS, ITEMS = 100, 4_000, 2_000
 
@@ -31,6 +32,8 @@ LENGTH, USERS, ITEMS = 100, 4_000, 2_000
 def main() -> None:
     """Train one epoch."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a new or empty folder, the same for all processes")
+    parser.add_argument("--users", type=int, default=USERS)
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--accelerator", default="cpu")
     arguments = parser.parse_args()
@@ -38,20 +41,19 @@ def main() -> None:
     trainer = TrainerConfig(
         max_epochs=1,
         validate_every=0,
-        batch_sequences=128 // arguments.devices,
+        batch_sequences=128,
         devices=arguments.devices,
         accelerator=arguments.accelerator,
         progress=False,
         tensorboard=False,
     )
     with tempfile.TemporaryDirectory() as folder:
-        # The other processes are started by the first one's fit and inherit its environment: one run directory for all.
-        run = Path(os.environ.setdefault("RECASCADE_SCALE_RUN", str(Path(folder) / "run")))
-        log = markov_log(Path(folder) / "log", users=USERS, items=ITEMS, mean_length=60.0, seed=0)
+        log = markov_log(Path(folder) / "log", users=arguments.users, items=ITEMS, mean_length=60.0, seed=0)
         data = encode(make_split(log, SplitConfig(), Path(folder) / "split"))
         module = NextItemModule(SASRec(len(data.items), 128, 2, 2, LENGTH), data, LossConfig(), trainer)
-        result = fit(module, NextItemData(data, trainer, max_length=LENGTH), trainer, run)
-        print(json.dumps({"tokens_per_second": result.tokens / result.seconds}), flush=True)
+        result = fit(module, NextItemData(data, trainer, max_length=LENGTH), trainer, arguments.run / "run")
+        if current_place().rank == 0:
+            print(json.dumps({"tokens_per_second": result.tokens / result.seconds}), flush=True)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,24 @@ def test_many_files_become_what_one_file_with_all_their_lines_becomes(days: Path
     assert not list(tmp_path.glob(".*"))
 
 
+def test_products_stay_that_were_bought_in_any_file(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    products = [f"B{item:09d}" for item in range(6)]
+    # The first file has bought the second product alone, and nobody the last.
+    rows = [f"AREVIEWER{row:04d},{product},5.0,{1000 + row}\n" for row, product in enumerate(products[1:5])]
+    for part, few in enumerate((rows[:1], rows[1:3], rows[3:])):
+        (tmp_path / "parts" / f"{part}.csv").write_text("".join(few))
+    whole = tmp_path / "whole.csv"
+    whole.write_text("".join(rows))
+    items = tmp_path / "meta.json"
+    items.write_text("".join(f"{{'asin': '{product}', 'title': 'T'}}\n" for product in reversed(products)))
+    options = {"items": str(items)}
+    local = import_dataset("amazon-2014", whole, tmp_path / "local", options)
+    remote = import_on_cluster("amazon-2014", tmp_path / "parts", tmp_path / "remote", options)
+    same_tables(local, remote)
+    assert pl.read_parquet(remote.table_path("items"))["item_id"].to_list() == products[1:5]
+
+
 def test_the_file_that_cannot_be_read_is_named(days: Path, tmp_path: Path) -> None:
     (days / "day-0.csv").write_text("user,item_id,timestamp\nu1,1,5\n")
     with pytest.raises(DataError, match=r"day-0\.csv has no column 'user_id'"):

@@ -64,6 +64,15 @@ def test_deduplication(rows) -> None:
     assert deduplicate(lazy(rows), "none", NOWHERE).collect().rows() == rows
 
 
+def test_repeats_of_unknown_time_are_no_duplicates() -> None:
+    rows = [("a", "x", None, 1), ("a", "x", 5, 2), ("a", "x", None, 3), ("a", "x", 5, 4), ("a", "y", 5, 5)]
+    events = pl.LazyFrame(rows, schema=["user_id", "item_id", "timestamp", "position"], orient="row")
+    assert deduplicate(events, "exact", NOWHERE).collect()["position"].to_list() == [1, 2, 3, 5]
+    untimed = events.drop("timestamp")
+    assert deduplicate(untimed, "exact", NOWHERE).collect()["position"].to_list() == [1, 2, 3, 4, 5]
+    assert deduplicate(untimed, "last", NOWHERE).collect()["position"].to_list() == [4, 5]
+
+
 def test_the_time_window_is_half_open_and_drops_unknown_times() -> None:
     rows = [("a", "x", time) for time in (1, 2, 3, None)]
     assert time_window(lazy(rows), 2, 3).collect()["timestamp"].to_list() == [2]

@@ -33,6 +33,12 @@ def test_figures_of_a_small_log(write_log) -> None:
     assert summary.tied_ascending_share == 1.0
 
 
+def test_repeats_of_unknown_time_are_no_duplicates(write_log) -> None:
+    rows = [("a", "x", None), ("a", "x", None), ("b", "x", 2), ("b", "x", 2)]
+    summary = inspect(write_log(pl.DataFrame(rows, schema=COLUMNS, orient="row").with_row_index("position"))).log
+    assert summary is not None and summary.duplicates == 1
+
+
 @pytest.mark.parametrize("ids", [[f"i{number:03d}" for number in range(40)], [str(number) for number in range(7, 47)]])
 def test_an_order_of_identifiers_inside_ties_is_warned_of(ids: list[str], write_log) -> None:
     data = write_log(tied_log(ids))

@@ -87,6 +87,15 @@ def test_the_contrast_finds_the_other_view_among_all() -> None:
     torch.testing.assert_close(contrast_of_views(first, second), torch.stack(losses).mean())
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_contrast_is_in_single_precision_under_autocast(dtype: torch.dtype) -> None:
+    torch.manual_seed(2)
+    first, second = 200 * torch.randn(2, 3, 64).to(dtype)
+    exact = contrast_of_views(first.float(), second.float())
+    with torch.autocast("cpu", dtype=dtype):
+        torch.testing.assert_close(contrast_of_views(first, second), exact)
+
+
 @pytest.mark.parametrize("weight", [0.0, 0.5])
 def test_the_loss_is_that_of_next_items_and_the_weighted_contrast(
     weight: float, encoded_split: Callable[..., EncodedSplit]

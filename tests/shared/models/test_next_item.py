@@ -20,6 +20,7 @@ from recascade.models.hstu import HSTU
 from recascade.models.next_item import InnerProductRetriever, NextItemModel
 from recascade.models.sasrec import SASRec
 from recascade.nn.losses import full_softmax
+from recascade.nn.packed import PackedLayout
 
 ITEMS, USERS, LENGTH = 40, 10, 30
 DAY = 86_400
@@ -232,6 +233,23 @@ def test_retriever_falls_back_to_popularity_without_history(model: nn.Module) ->
         assert torch.equal(best.items[row], expected.indices)
         torch.testing.assert_close(best.scores[row], expected.values)
     assert not set(best.items[1].tolist()) & set(context.items.tolist())
+
+
+@pytest.mark.parametrize("lengths", [[0], [0, 0, 0], [0, 3, 0]])
+def test_requests_without_history_in_the_layout_of_an_accelerator(
+    model: nn.Module, lengths: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    popularity = torch.rand(ITEMS)
+    context = make_context(lengths)
+    items = torch.arange(4).expand(len(lengths), 4)
+    usual = InnerProductRetriever(model, popularity)
+    expected, scores = usual.retrieve(context, 5), usual.score(context, items)
+    monkeypatch.setattr(PackedLayout, "bounded", PackedLayout.rectangle)
+    retriever = InnerProductRetriever(model, popularity)
+    found = retriever.retrieve(context, 5)
+    assert torch.equal(found.items, expected.items)
+    torch.testing.assert_close(found.scores, expected.scores)
+    torch.testing.assert_close(retriever.score(context, items), scores)
 
 
 def test_retriever_leaves_the_training_mode_as_it_was(model: nn.Module) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from recascade.nn.attention import causal_attention
+from recascade.nn.attention import causal_attention, newest_attention
 from recascade.nn.packed import PackedLayout
 
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -87,6 +89,16 @@ def test_dropped_weights_keep_the_expectation() -> None:
     assert abs(float(attended.detach().mean()) - 1.0) < 0.02
 
 
+def test_newest_events_drop_weights_too() -> None:
+    torch.manual_seed(0)
+    layout = PackedLayout.of(offsets_of([8] * 400))
+    query, key, value = torch.randn(400, 1, 4), torch.randn(3200, 1, 4), torch.ones(3200, 1, 4)
+    torch.testing.assert_close(newest_attention(query, key, value, layout), torch.ones(400, 1, 4))
+    attended = newest_attention(query, key, value, layout, dropout=0.25)
+    assert attended.std() > 0.1
+    assert abs(float(attended.mean()) - 1.0) < 0.1
+
+
 def test_fused_kernel_agrees_where_lengths_are_equal() -> None:
     torch.manual_seed(0)
     query, key, value = (torch.randn(6 * 20, 2, 8, requires_grad=True) for _ in range(3))
@@ -113,11 +125,12 @@ def test_one_rectangle_gives_what_groups_of_rectangles_give(
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_GPU)])
+@pytest.mark.parametrize("width", [8, 12, 16, 50])
 @pytest.mark.parametrize("training", [True, False])
-def test_half_precision_stays_near_the_definition(device: str, training: bool) -> None:
+def test_half_precision_stays_near_the_definition(device: str, training: bool, width: int) -> None:
     torch.manual_seed(0)
     offsets = offsets_of(LENGTHS)
-    exact = [torch.randn(sum(LENGTHS), 2, 16).bfloat16().float().requires_grad_() for _ in range(3)]
+    exact = [torch.randn(sum(LENGTHS), 2, width).bfloat16().float().requires_grad_() for _ in range(3)]
     rounded = [tensor.detach().to(device, torch.bfloat16).requires_grad_() for tensor in exact]
     layout = PackedLayout.bounded(offsets.to(device), sum(LENGTHS), 200)
     with torch.set_grad_enabled(training):
@@ -130,3 +143,52 @@ def test_half_precision_stays_near_the_definition(device: str, training: bool) -
         found = torch.autograd.grad(attended, rounded, outer.to(device, torch.bfloat16))
         for gradient, right in zip(found, wanted, strict=True):
             assert float((gradient.cpu().float() - right).norm() / right.norm()) < 2e-2
+
+
+@pytest.mark.parametrize(
+    ("dtype", "width", "capability", "kernel"),
+    [
+        (torch.bfloat16, 8, (8, 0), "flash"),
+        (torch.bfloat16, 256, (9, 0), "flash"),
+        (torch.bfloat16, 12, (9, 0), "rectangles"),
+        (torch.float16, 50, (9, 0), "rectangles"),
+        (torch.float16, 264, (9, 0), "rectangles"),
+        (torch.float16, 64, (7, 5), "rectangles"),
+        (torch.float32, 8, (9, 0), "rectangles"),
+        (torch.float32, 16, (7, 5), "flexible"),
+        (torch.float32, 50, (9, 0), "flexible"),
+    ],
+)
+def test_a_gpu_gets_a_kernel_that_takes_the_heads(
+    dtype: torch.dtype, width: int, capability: tuple[int, int], kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OnGpu(Tensor):
+        """Says that it lies on a GPU, and what is computed from it does not."""
+
+        is_cuda = True
+        __torch_function__ = torch._C._disabled_torch_function_impl
+
+    used = []
+
+    def pretend(name: str) -> Callable[..., Tensor]:
+        return lambda query, *_, **__: used.append(name) or torch.zeros(query.shape)
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr("recascade.nn.attention.varlen_attn", pretend("flash"))
+    monkeypatch.setattr("recascade.nn.attention.flexible_attention", pretend("flexible"))
+    tensors = [torch.randn(5, 2, width, dtype=dtype).as_subclass(OnGpu) for _ in range(3)]
+    with torch.no_grad():
+        causal_attention(*tensors, PackedLayout.of(offsets_of([2, 3])))
+    assert (used or ["rectangles"]) == [kernel]
+
+
+@NEEDS_GPU
+@pytest.mark.parametrize("width", [8, 12, 16, 50])
+def test_single_precision_on_a_gpu_equals_the_definition(width: int) -> None:
+    torch.manual_seed(0)
+    offsets = offsets_of(LENGTHS)
+    tensors = [torch.randn(sum(LENGTHS), 2, width) for _ in range(3)]
+    layout = PackedLayout.bounded(offsets.cuda(), sum(LENGTHS), 200)
+    with torch.no_grad():
+        attended = causal_attention(*(tensor.cuda() for tensor in tensors), layout)
+    torch.testing.assert_close(attended.cpu(), by_sequence(*tensors, offsets), rtol=1e-3, atol=1e-3)

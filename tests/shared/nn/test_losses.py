@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -91,6 +93,19 @@ def test_only_one_side_may_need_gradients() -> None:
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_items_without_a_target_learn_in_half_precision(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    states, vectors = leaf(128, 8, dtype=torch.float32), leaf(200_000, 8, dtype=torch.float32, scale=0.1)
+    targets = torch.randint(0, 128, (128,))
+    exact = torch.autograd.grad(full_softmax(states, vectors, targets), vectors)[0][128:]
+    with torch.autocast("cpu", dtype=dtype):
+        loss = full_softmax(states, vectors, targets)
+    # As a gradient scaler does: the factor is taken out again after the backward pass.
+    found = (torch.autograd.grad(loss * 2.0**16, vectors)[0] / 2.0**16)[128:]
+    assert float((found - exact).norm() / exact.norm()) < 1e-2
+
+
 def test_autocast_stays_near_single_precision() -> None:
     torch.manual_seed(0)
     states, vectors = leaf(64, 16, dtype=torch.float32), leaf(200, 16, dtype=torch.float32)
@@ -101,6 +116,25 @@ def test_autocast_stays_near_single_precision() -> None:
     for gradient, wanted in zip(torch.autograd.grad(loss, (states, vectors)), exact, strict=True):
         assert gradient.dtype == torch.float32
         torch.testing.assert_close(gradient, wanted, rtol=0.1, atol=2e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("blocks", [0, 4, 64], ids=["batch", "block", "position"])
+@pytest.mark.parametrize("loss", [sampled_softmax, binary_cross_entropy])
+def test_losses_of_samples_stay_near_single_precision_under_autocast(
+    loss: Callable[..., Tensor], blocks: int, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    leaves = [leaf(*shape, dtype=torch.float32) for shape in ((64, 16), (64, 16), (blocks, 500, 16)[not blocks :])]
+    collisions = torch.rand(64, 500) < 0.05
+    exact = loss(*leaves, collisions=collisions)
+    with torch.autocast("cpu", dtype=dtype):
+        found = loss(*leaves, collisions=collisions)
+    assert found.dtype == torch.float32
+    # Sums over 500 negatives in bfloat16 itself would be wrong by several per cent.
+    torch.testing.assert_close(found, exact, rtol=2e-3, atol=0.0)
+    for gradient, wanted in zip(torch.autograd.grad(found, leaves), torch.autograd.grad(exact, leaves), strict=True):
+        assert float((gradient - wanted).norm() / wanted.norm()) < 2e-2
 
 
 @pytest.mark.parametrize("shared", [True, False])

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from recascade.data import schema
-from recascade.data.adapters.registry import import_dataset
+from recascade.data.adapters.registry import ADAPTERS, import_dataset, with_events
 from recascade.data.address import is_address, shown
 from recascade.data.cluster import ray_cluster
 from recascade.data.cluster_pieces import Row, map_pieces, require_shared, shared_scratch
@@ -72,7 +72,8 @@ def import_on_cluster(
         map_pieces(ray, partial(_import_piece, adapter, options), pieces)
         folders = [Path(piece["piece"]) for piece in pieces]
         require_shared(folders[0], destination)
-        return _join(folders, files, destination, name or destination.resolve().name, str(source))
+        bought_only = ADAPTERS[adapter].bought_only
+        return _join(folders, files, destination, name or destination.resolve().name, str(source), bought_only)
 
 
 def _files(source: Path) -> list[Path]:
@@ -90,11 +91,13 @@ def _import_piece(adapter: str, options: Mapping[str, str], piece: Row) -> Row:
     # There already when a task was lost after it had finished.
     if not folder.exists():
         wanted = {key: value for key, value in options.items() if not piece["number"] or key not in _TABLE_OPTIONS}
-        import_dataset(adapter, Path(piece["source"]), folder, wanted)
+        import_dataset(adapter, Path(piece["source"]), folder, wanted, part=True)
     return {}
 
 
-def _join(folders: Sequence[Path], files: Sequence[Path], destination: Path, name: str, source: str) -> Dataset:
+def _join(
+    folders: Sequence[Path], files: Sequence[Path], destination: Path, name: str, source: str, bought_only: bool
+) -> Dataset:
     parts = [Dataset.open(folder) for folder in folders]
     with write_folder_atomically(destination) as folder:
         for table in ("interactions", "items", "users"):
@@ -105,6 +108,8 @@ def _join(folders: Sequence[Path], files: Sequence[Path], destination: Path, nam
             frame = pl.scan_parquet(paths)
             if table != "interactions":
                 frame = frame.unique(subset=schema.REQUIRED[table][0], keep="first", maintain_order=True)
+            if table == "items" and bought_only:
+                frame = with_events(frame, schema.scan(folder / "interactions.parquet", "interactions"))
             frame.sink_parquet(folder / f"{table}.parquet")
         log = schema.scan(folder / "interactions.parquet", "interactions")
         counts = log.select(

@@ -45,9 +45,9 @@ def deduplicate(events: pl.LazyFrame, rule: str, scratch: Path) -> pl.LazyFrame:
 
     Args:
         events: the interactions.
-        rule: ``exact`` keeps the first of the events equal in user, item and timestamp; ``first`` or ``last`` keeps a
-            user's first or last event with an item, in the order of time (among equals the first of the log);
-            ``none`` keeps all.
+        rule: ``exact`` keeps the first of the events equal in user, item and timestamp, and all of unknown time;
+            ``first`` or ``last`` keeps a user's first or last event with an item, in the order of time (among equals
+            the first of the log); ``none`` keeps all.
         scratch: a folder for the shards of a log that is larger than its share of the memory.
     """
     if rule == "none":
@@ -55,11 +55,12 @@ def deduplicate(events: pl.LazyFrame, rule: str, scratch: Path) -> pl.LazyFrame:
     columns = events.collect_schema()
     order = "position" if "position" in columns else "timestamp"
     key = [name for name in ("user_id", "item_id", "timestamp") if name in columns]
+    timed = pl.col("timestamp").is_not_null() if "timestamp" in columns else pl.lit(False)
     needed = events.select(*dict.fromkeys([*key, order])).with_row_index(_ROW)
     kept = np.zeros(_height(events), dtype=np.bool_)
     for shard in user_shards(needed, scratch):
         if rule == "exact":
-            remaining = shard.unique(subset=key, keep="first")
+            remaining = pl.concat([shard.filter(timed).unique(subset=key, keep="first"), shard.filter(~timed)])
         else:
             ranked = shard.sort(order, maintain_order=True, descending=rule == "last")
             remaining = ranked.unique(subset=["user_id", "item_id"], keep="first")

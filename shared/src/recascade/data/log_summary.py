@@ -39,7 +39,7 @@ class LogSummary:
         last_time: latest timestamp.
         lengths: events per user at the ``LENGTH_QUANTILES``.
         repeat_share: share of events whose user had an event with that item before.
-        duplicates: events equal to another one in user, item and timestamp.
+        duplicates: events equal to another one in user, item and timestamp; none where the time is unknown.
         tied_share: share of neighbouring events of a user with equal timestamps.
         tied_ascending_share: share of those that stand in ascending order of the item identifier; 0.5 would be chance.
         backward: places where a later position has an earlier time.
@@ -141,7 +141,7 @@ def _sums(codes: pl.DataFrame, numbers: NDArray[np.int64]) -> dict[str, int]:
         "ascending": int((items[1:] > items[:-1])[different].sum()),
         "ascending_numbers": int((numbers[items[1:]] > numbers[items[:-1]])[different].sum()),
         "repeats": len(codes) - codes.select(pl.struct("user", "item").n_unique()).item(),
-        "duplicates": len(codes) - codes.select(pl.struct("user", "item", "timestamp").n_unique()).item(),
+        "duplicates": len(known) - known.select(pl.struct("user", "item", "timestamp").n_unique()).item(),
         "backward": int(known.select(backward.sum()).item()),
         "times": len(known),
         "midnights": int(known.select((pl.col("timestamp") % _DAY == 0).sum()).item()),

@@ -22,7 +22,7 @@ class SplitConfig:
         since: drop events before this time; ``2017-06-01``, ``2017-06-01T12:00`` (UTC) or seconds since 1970; empty:
             no limit.
         until: drop events at this time or later.
-        deduplicate: ``none``; ``exact`` keeps one of the events equal in user, item and timestamp; ``first`` or
+        deduplicate: ``none``; ``exact`` keeps one of the events equal in user, item and known timestamp; ``first`` or
             ``last`` keeps each user's first or last event with an item.
         user_min_events: drop users with fewer events, repeatedly together with the next; 0 keeps all.
         item_min_events: drop items with fewer events. 5 and 5 give the usual 5-core.

@@ -82,10 +82,8 @@ class InnerProductRetriever:
         """The k best items of each request; see ``recascade.contracts.retriever.Retriever``."""
         with evaluation_mode(cast(nn.Module, self.model)):
             recent = context.last(self.model.max_length)
-            queries = self._queries(recent)
-            if self._item_vectors is None:
-                self._item_vectors = self.model.item_vectors()
-        vectors = self._item_vectors
+            vectors = self._vectors()
+            queries = self._queries(recent, vectors)
         known = recent.lengths > 0
         seen = context if exclude_seen else None
         best = top_k_inner_product(queries, vectors, k, seen=seen, candidates=candidates)
@@ -101,17 +99,25 @@ class InnerProductRetriever:
         """Scores of candidates; see ``recascade.contracts.ranker.Ranker``. -inf for items that training never saw."""
         with evaluation_mode(cast(nn.Module, self.model)):
             recent = context.last(self.model.max_length)
-            queries = self._queries(recent)
-            if self._item_vectors is None:
-                self._item_vectors = self.model.item_vectors()
+            vectors = self._vectors()
+            queries = self._queries(recent, vectors)
         known = items.clamp(min=0)
-        scores = torch.einsum("bkd,bd->bk", self._item_vectors[known], queries)
+        scores = torch.einsum("bkd,bd->bk", vectors[known], queries)
         popularity = self.popularity.to(scores)[known]
         scores = torch.where((recent.lengths > 0)[:, None], scores, popularity)
         return scores.masked_fill(items < 0, -torch.inf)
 
-    def _queries(self, context: Context) -> Tensor:
+    def _vectors(self) -> Tensor:
+        """``[I, d]``, those of all items, computed at the first request."""
+        if self._item_vectors is None:
+            self._item_vectors = self.model.item_vectors()
+        return self._item_vectors
+
+    def _queries(self, context: Context, vectors: Tensor) -> Tensor:
         """``[B, d]``, the newest state of each request, 0 for those without history."""
+        if not len(context.items):
+            # The layout of an accelerator needs at least one event.
+            return vectors.new_zeros(context.batch_size, vectors.shape[1])
         if isinstance(self.model, NewestStates):
             return self.model.newest_states(context)
         states = self.model.states(context)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -25,6 +26,7 @@ class PersonalFrequency:
     def __init__(self, counts: NDArray[np.int64], decay: float = 1.0) -> None:
         """Keep the training events per item, int64 ``[I]``, and the decay per event of age."""
         self.fill = popularity_fill(counts)
+        self.popular = torch.argsort(self.fill, descending=True, stable=True)
         self.decay = decay
 
     @classmethod
@@ -37,4 +39,6 @@ class PersonalFrequency:
     ) -> TopK:
         """See ``recascade.contracts.retriever.Retriever``."""
         scores = history_rows(context, len(self.fill), decay=self.decay)
-        return rank_sparse(scores, self.fill, k, context, exclude_seen=exclude_seen, candidates=candidates)
+        return rank_sparse(
+            scores, self.fill, k, context, exclude_seen=exclude_seen, candidates=candidates, ties=self.popular
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from recascade.contracts.context import Context
 from recascade.contracts.retriever import TopK
-from recascade.nn.top_k import top_k_scores
+from recascade.nn.top_k import refuse_impossible_candidates, top_k_scores
 
 # Dense scores held at once: 2^23 float32 are 32 MB.
 SCORES_AT_ONCE = 1 << 23
@@ -44,6 +46,7 @@ def rank_sparse(
     *,
     exclude_seen: bool = False,
     candidates: Tensor | None = None,
+    ties: Tensor | None = None,
 ) -> TopK:
     """The k best items of each row: those with a positive score first, then the others in the order of ``fill``.
 
@@ -54,9 +57,27 @@ def rank_sparse(
         context: the requests the rows belong to; the lists go to its device.
         exclude_seen: leave out the items of each request's own history.
         candidates: int64 ``[C]``, rank only these items.
+        ties: int64 ``[I]`` on the CPU, all items in the order in which equal scores stand; None for that of the
+            indices.
+
+    Raises:
+        DataError: a candidate is no item.
     """
     items = scores.shape[1]
     device = context.offsets.device
+    if ties is not None:
+        # Of equal scores the lower index stands first, so items are numbered by their places in that order.
+        places = torch.empty_like(ties).index_copy_(0, ties, torch.arange(items))
+        numbered = sparse.csr_matrix(
+            (scores.data, places.numpy()[scores.indices], scores.indptr), shape=scores.shape, copy=False
+        )
+        if candidates is not None:
+            refuse_impossible_candidates(candidates, items)
+            candidates = places[candidates.cpu()]
+        seen_places = replace(context, items=places[context.items.cpu()].to(device))
+        found = rank_sparse(numbered, fill[ties], k, seen_places, exclude_seen=exclude_seen, candidates=candidates)
+        named = ties.to(device)[found.items.clamp(min=0)].masked_fill(found.items < 0, -1)
+        return TopK(named, found.scores)
     rows_at_once = max(1, SCORES_AT_ONCE // max(items, 1))
     lists = []
     for start in range(0, context.batch_size, rows_at_once):

@@ -17,6 +17,9 @@ from recascade.nn.flexible_attention import flexible_attention
 from recascade.nn.packed import PackedLayout
 from recascade.nn.tiled_attention import tiled_attention
 
+# Narrower heads are refused by PyTorch's compiled flexible attention.
+_LEAST_FLEXIBLE_WIDTH = 16
+
 
 def causal_attention(
     query: Tensor, key: Tensor, value: Tensor, layout: PackedLayout, *, dropout: float = 0.0
@@ -28,7 +31,8 @@ def causal_attention(
     - training on a CPU: ``recascade.nn.tiled_attention``, because PyTorch's kernels have no dropout there and a slow
       gradient;
     - on CUDA without dropout: packed events as they are, in half precision PyTorch's FlashAttention for sequences of
-      various lengths, otherwise ``recascade.nn.flexible_attention``;
+      various lengths, otherwise ``recascade.nn.flexible_attention``, each where it takes the width of the heads and the
+      GPU;
     - else (neither of the two drops weights or differentiates on a CPU): rectangles, by PyTorch's fused kernels.
 
     Args:
@@ -44,12 +48,14 @@ def causal_attention(
     if query.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling():
         return tiled_attention(query, key, value, layout, dropout=dropout)
     if query.is_cuda and dropout == 0.0:
-        if query.dtype not in (torch.float16, torch.bfloat16):
+        half = query.dtype in (torch.float16, torch.bfloat16)
+        if not half and query.shape[2] >= _LEAST_FLEXIBLE_WIDTH:
             return flexible_attention(query, key, value, layout)
-        offsets = layout.offsets.int()
-        # A window without places to the right is the causal mask.
-        attended = varlen_attn(query, key, value, offsets, offsets, layout.width, layout.width, window_size=(-1, 0))
-        return cast(Tensor, attended)
+        if half and _flash_takes(query):
+            offsets = layout.offsets.int()
+            # A window without places to the right is the causal mask.
+            attended = varlen_attn(query, key, value, offsets, offsets, layout.width, layout.width, window_size=(-1, 0))
+            return cast(Tensor, attended)
     if not layout.groups:
         return torch.zeros_like(value)
     outputs = []
@@ -61,7 +67,21 @@ def causal_attention(
     return layout.unpad(outputs[0] if len(outputs) == 1 else torch.cat(outputs))
 
 
-def newest_attention(query: Tensor, key: Tensor, value: Tensor, layout: PackedLayout) -> Tensor:
+def _flash_takes(query: Tensor) -> bool:
+    """Whether FlashAttention has a kernel for heads of this width on this GPU (from Ampere on)."""
+    width = query.shape[2]
+    return width % 8 == 0 and width <= 256 and _capability(query.device) >= (8, 0)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _capability(device: torch.device) -> tuple[int, int]:
+    """Of the GPU; a compiler that met the call itself would break the graph."""
+    return torch.cuda.get_device_capability(device)
+
+
+def newest_attention(
+    query: Tensor, key: Tensor, value: Tensor, layout: PackedLayout, *, dropout: float = 0.0
+) -> Tensor:
     """Attention of the newest event of each sequence alone: the rows ``layout.newest`` of ``causal_attention``.
 
     Args:
@@ -69,6 +89,7 @@ def newest_attention(query: Tensor, key: Tensor, value: Tensor, layout: PackedLa
         key: ``[T, H, D]``.
         value: ``[T, H, D]``.
         layout: of the T events.
+        dropout: as in ``causal_attention``.
 
     Returns:
         ``[N, H, D]``.
@@ -80,7 +101,11 @@ def newest_attention(query: Tensor, key: Tensor, value: Tensor, layout: PackedLa
         chosen = slice(first, first + len(keys))
         visible = torch.arange(keys.shape[1], device=keys.device) < lengths[chosen, None]
         attended = scaled_dot_product_attention(
-            query[chosen, :, None], keys.transpose(1, 2), values.transpose(1, 2), attn_mask=visible[:, None, None]
+            query[chosen, :, None],
+            keys.transpose(1, 2),
+            values.transpose(1, 2),
+            attn_mask=visible[:, None, None],
+            dropout_p=dropout,
         )
         outputs.append(attended[:, :, 0])
         first += len(keys)

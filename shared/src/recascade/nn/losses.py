@@ -97,11 +97,12 @@ def sampled_softmax(
 
 
 def _block_scores(queries: Tensor, negatives: Tensor, log_q: Tensor | None) -> Tensor:
-    """Inner products ``[P, n]`` of queries ``[P, d]`` with the negatives ``[G, n, d]`` of their block."""
+    """Inner products ``[P, n]`` of queries ``[P, d]`` with the negatives ``[G, n, d]`` of their block, at least
+    float32."""
     blocks, size = len(negatives), -(-len(queries) // len(negatives))
     missing = blocks * size - len(queries)
     blocked = pad(queries, (0, 0, 0, missing)).view(blocks, size, -1)
-    scores = torch.bmm(blocked, negatives.transpose(1, 2))
+    scores = _at_least_single(torch.bmm(blocked, negatives.transpose(1, 2)))
     if log_q is not None:
         scores = scores - log_q[:, None]
     return scores.flatten(0, 1)[: len(queries)]
@@ -130,8 +131,9 @@ def binary_cross_entropy(
     states, positives, negatives = (_at_least_single(tensor) for tensor in (states, positives, negatives))
     queries = states if temperature == 1.0 else states / temperature
     positive = torch.linalg.vecdot(queries, positives)
-    negative = queries @ negatives.t() if negatives.dim() == 2 else _block_scores(queries, negatives, None)
-    penalties = softplus(_at_least_single(negative))
+    shared = negatives.dim() == 2
+    negative = _at_least_single(queries @ negatives.t()) if shared else _block_scores(queries, negatives, None)
+    penalties = softplus(negative)
     if collisions is not None:
         penalties = penalties.masked_fill(collisions, 0.0)
     return (softplus(-positive) + penalties.sum(1)).mean()

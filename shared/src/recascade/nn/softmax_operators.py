@@ -103,10 +103,12 @@ def softmax_with_gradients(
             continue
         expected = window[:, :items].to(precision)
         torch.mm(expected, catalogue, out=products[part])
-        if precision == item_vectors.dtype:
-            gradient_items.addmm_(expected.t(), weighted_states[part])
-        else:
+        if precision == torch.bfloat16:
             gradient_items += expected.t() @ weighted_states[part].to(precision)
+        else:
+            # A share of a probability of a mean is below what float16 can tell from 0, and the factor with which a
+            # scaled loss would lift it comes only in the backward pass.
+            gradient_items.addmm_(window[:, :items].t(), weighted_states[part])
         if bias is not None:
             gradient_bias.addmv_(window[:, :items].t(), weights[part, 0], alpha=1.0 / scale)
 

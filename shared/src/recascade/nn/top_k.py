@@ -137,11 +137,7 @@ class _Selection:
             # Sorted, so that the order of places is the order of indices and ties break alike with and without
             # candidates.
             self.candidates = torch.unique(candidates.to(device))
-            if len(self.candidates) and (int(self.candidates[0]) < 0 or int(self.candidates[-1]) >= items):
-                raise DataError(
-                    f"Candidates must be item indices from 0 to {items - 1}, but they reach from "
-                    f"{int(self.candidates[0])} to {int(self.candidates[-1])}."
-                )
+            refuse_impossible_candidates(self.candidates, items)
             place = torch.full((items,), -1, dtype=torch.int64, device=device)
             place[self.candidates] = torch.arange(len(self.candidates), device=device)
         self.offsets: Tensor | None = None
@@ -173,6 +169,21 @@ class _Selection:
             items = torch.nn.functional.pad(items, (0, missing), value=-1)
             scores = torch.nn.functional.pad(scores, (0, missing), value=-torch.inf)
         return TopK(items, scores)
+
+
+def refuse_impossible_candidates(candidates: Tensor, items: int) -> None:
+    """Refuse candidates (int64 ``[C]``) that are no items of a catalogue of so many.
+
+    Raises:
+        DataError: one is negative or too large.
+    """
+    if not len(candidates):
+        return
+    least, greatest = int(candidates.min()), int(candidates.max())
+    if least < 0 or greatest >= items:
+        raise DataError(
+            f"Candidates must be item indices from 0 to {items - 1}, but they reach from {least} to {greatest}."
+        )
 
 
 def _check_length(k: int) -> None:

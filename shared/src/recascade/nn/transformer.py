@@ -100,7 +100,8 @@ class TransformerBlock(nn.Module):
         normalised = self.attention_norm(newest)
         sources = self.attention_norm(events) if self.order == "pre_norm" else events
         query, key, value = self._projections(normalised, sources)
-        return self._feed_forward(newest, normalised, newest_attention(query, key, value, layout))
+        attended = newest_attention(query, key, value, layout, dropout=self._rate)
+        return self._feed_forward(newest, normalised, attended)
 
     @property
     def _rate(self) -> float:

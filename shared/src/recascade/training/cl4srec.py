@@ -60,8 +60,10 @@ def contrast_of_views(first: Tensor, second: Tensor) -> Tensor:
     Returns:
         Scalar; inner products are compared, without a temperature, each view against the 2 (B - 1) of the others.
     """
-    states = torch.cat([first, second]).float()
-    scores = states @ states.t()
+    # Without a temperature the scores grow with the states: in half precision they are too coarse.
+    with torch.autocast(first.device.type, enabled=False):
+        states = torch.cat([first, second]).float()
+        scores = states @ states.t()
     scores = scores.masked_fill(torch.eye(len(states), dtype=torch.bool, device=states.device), -torch.inf)
     partners = torch.arange(len(states), device=states.device).roll(len(first))
     return cross_entropy(scores, partners)

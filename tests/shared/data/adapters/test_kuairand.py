@@ -58,13 +58,23 @@ def test_folder_and_archive_give_the_same_tables(form: str, tmp_path: Path) -> N
     assert events.schema["is_click"] == pl.Int8 and events.schema["play_time_ms"] == pl.Int64
     items, users = data.items(), data.users()
     assert items is not None and users is not None
-    assert items.collect().sort("item_id").select("item_id", "author_id", "categories", "show_cnt").rows() == [
-        ("1071", "9", ["12", "65"], None), ("20", "8", None, 7.5),
+    assert items.collect().sort("item_id").select("item_id", "author_id", "categories").rows() == [
+        ("1071", "9", ["12", "65"]), ("20", "8", None),
     ]  # fmt: skip
     assert users.collect().rows() == [("3", "full_active", 5.0), ("4", "high_active", None)]
     assert {entry.name for entry in data.path.iterdir()} == {
         "interactions.parquet", "items.parquet", "users.parquet", "dataset.json",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("as_archive", [False, True])
+def test_averages_over_the_whole_month_join_only_on_request(as_archive: bool, tmp_path: Path) -> None:
+    source = packed(write(tmp_path)) if as_archive else write(tmp_path)
+    plain = imported(tmp_path, source).items()
+    assert plain is not None and "show_cnt" not in plain.collect_schema()
+    asked = import_dataset("kuairand", source, tmp_path / "asked", {"statistics": "yes"}).items()
+    assert asked is not None
+    assert asked.collect().sort("item_id").select("item_id", "show_cnt").rows() == [("1071", None), ("20", 7.5)]
 
 
 @pytest.mark.parametrize(
@@ -110,3 +120,5 @@ def test_archives_and_options(tmp_path: Path) -> None:
         imported(tmp_path, source, signal="is_clik")
     with pytest.raises(ConfigurationError, match="logs=some is not possible"):
         imported(tmp_path, source, logs="some")
+    with pytest.raises(ConfigurationError, match="statistics=maybe is not possible"):
+        imported(tmp_path, source, statistics="maybe")

@@ -92,6 +92,30 @@ def test_broken_downloads_are_named(tmp_path: Path) -> None:
     assert not (tmp_path / "imported").exists()
 
 
+RATINGS = {"ml-100k": ("u.data", "\t"), "ml-1m": ("ratings.dat", "::"), "ml-latest": ("ratings.csv", ",")}
+
+
+@pytest.mark.parametrize("layout", RATINGS)
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("userId,movieId,rating,timestamp\n", "'timestamp' of .* holds no number in 1 row, first 'timestamp' in row 3"),
+        ("3,10,good,881250950\n", "'rating' of .* holds no number in 1 row, first 'good' in row 3"),
+        ("3,10,4\n1,20,4,881250950\n", r"Row 3 of .* has no timestamp; the file is cut off or damaged"),
+        ("3,10", r"The last line of .* no end: the file is cut off"),
+    ],
+)
+def test_damaged_ratings_get_a_sentence(layout: str, line: str, sentence: str, tmp_path: Path) -> None:
+    source = write(tmp_path, layout)
+    name, separator = RATINGS[layout]
+    with (source / layout / name).open("a") as file:
+        file.write(line.replace(",", separator))
+    with pytest.raises(DataError, match=sentence) as caught:
+        import_dataset("movielens", source, tmp_path / "imported")
+    assert name in str(caught.value)
+    assert not (tmp_path / "imported").exists()
+
+
 def test_a_real_log_survives_the_double_colons(real_data, tmp_path: Path) -> None:
     events = real_data("ml-100k").interactions().collect()
     lines = events.select(

@@ -125,10 +125,7 @@ def _read(edition: _Edition, source: Path, options: Mapping[str, str], scratch: 
     events = _reviews(edition, source, scratch, broken) if is_json else _ratings(edition, source, scratch)
     frames = {"interactions": times_to_seconds(events, {"time_unit": edition.time_unit}, source)}
     if "items" in options:
-        bought = frames["interactions"].select("item_id").unique()
-        frames["items"] = _products(edition, Path(options["items"]).expanduser(), scratch, broken).join(
-            bought, on="item_id", how="semi", maintain_order="left"
-        )
+        frames["items"] = _products(edition, Path(options["items"]).expanduser(), scratch, broken)
     return Tables(frames, source=source.name, terms=TERMS)
 
 

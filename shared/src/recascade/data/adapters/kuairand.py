@@ -17,7 +17,9 @@ from recascade.errors import ConfigurationError, DataError, did_you_mean
 
 TERMS = "KuaiRand: CC BY-SA 4.0 as far as known; cite the paper."
 _LOGS = {"standard": ("log_standard_",), "random": ("log_random_",), "all": ("log_standard_", "log_random_")}
-_FEATURES = ("user_features", "video_features_basic", "video_features_statistic")
+_FEATURES = ("user_features", "video_features_basic")
+# Averages over the whole month of the log, so they know the events that a split holds out.
+_STATISTICS = "video_features_statistic"
 # kuairand.com: 1 or 0 for each signal, milliseconds for times and durations.
 _SIGNALS = (
     "is_click", "is_like", "is_follow", "is_comment", "is_forward", "is_hate", "long_view", "is_profile_enter",
@@ -35,7 +37,7 @@ def read(source: Path, options: Mapping[str, str], scratch: Path) -> Tables:
 
     Args:
         source: the archive, its folder, or the ``data`` folder in it.
-        options: ``signal``, ``logs``.
+        options: ``signal``, ``logs``, ``statistics``.
         scratch: where members are unpacked and files copied to, as Parquet.
 
     Raises:
@@ -48,33 +50,37 @@ def read(source: Path, options: Mapping[str, str], scratch: Path) -> Tables:
     logs = options.get("logs", "standard")
     if logs not in _LOGS:
         raise ConfigurationError(f"logs={logs} is not possible.{did_you_mean(logs, _LOGS)}")
-    files = _files(source, scratch)
+    statistics = options.get("statistics", "no")
+    if statistics not in ("yes", "no"):
+        raise ConfigurationError(f"statistics={statistics} is not possible; write statistics=yes or statistics=no.")
+    features = (*_FEATURES, _STATISTICS) if statistics == "yes" else _FEATURES
+    files = _files(source, scratch, (*_LOGS["all"], *features))
     chosen = [path for path in files if path.name.startswith(_LOGS[logs])]
     if not chosen:
         raise DataError(f"{source} holds no file {' or '.join(f'{start}….csv' for start in _LOGS[logs])}.")
     frames = {"interactions": pl.concat([_events(path, scratch, signal) for path in chosen], how="diagonal")}
     videos = _features(files, scratch, "video_features_basic", "video_id")
     if videos is not None:
-        statistics = _features(files, scratch, "video_features_statistic", "video_id")
-        frames["items"] = _items(videos if statistics is None else videos.join(statistics, on="video_id", how="left"))
+        averages = _features(files, scratch, _STATISTICS, "video_id")
+        frames["items"] = _items(videos if averages is None else videos.join(averages, on="video_id", how="left"))
     users = _features(files, scratch, "user_features", "user_id")
     if users is not None:
         frames["users"] = users
     return Tables(frames, source=source.name, terms=TERMS)
 
 
-def _files(source: Path, scratch: Path) -> list[Path]:
+def _files(source: Path, scratch: Path, wanted: tuple[str, ...]) -> list[Path]:
+    """The CSV files whose names start with a wanted word, in the order of their names."""
     if source.is_file():
-        return sorted(_unpack(source, scratch))
+        return sorted(_unpack(source, scratch, wanted))
     if not source.is_dir():
         raise DataError(f"There is no file or folder {source}.")
     folder = source / "data" if (source / "data").is_dir() else source
-    return sorted(folder.glob("*.csv"))
+    return sorted(path for path in folder.glob("*.csv") if path.name.startswith(wanted))
 
 
-def _unpack(archive: Path, scratch: Path) -> Iterable[Path]:
+def _unpack(archive: Path, scratch: Path, wanted: tuple[str, ...]) -> Iterable[Path]:
     """Copy the wanted members out, one after the other, under their bare names."""
-    wanted = (*_LOGS["all"], *_FEATURES)
     paths = []
     try:
         with tarfile.open(archive, "r|*") as members:

@@ -11,10 +11,12 @@ from pathlib import Path
 import polars as pl
 
 from recascade.data.adapters.tables import Tables
+from recascade.data.adapters.text_tables import numbers_from_text, text_table
 from recascade.errors import DataError
 
 TERMS = "GroupLens: research use with citation; no redistribution without permission; no commercial use."
 _LOGS = ("u.data", "ratings.dat", "ratings.csv")
+_COLUMNS = ("user_id", "item_id", "rating", "timestamp")
 _WANTED = (*_LOGS, "u.item", "u.user", "u.genre", "movies.dat", "users.dat", "movies.csv")
 # Codes of ml-1m's users.dat, from its README.
 _OCCUPATIONS = (
@@ -31,18 +33,18 @@ def read(source: Path, options: Mapping[str, str], scratch: Path) -> Tables:
     Args:
         source: the zip as downloaded, or the folder it unpacks to.
         options: none.
-        scratch: where the members of a zip are unpacked.
+        scratch: where the members of a zip are unpacked and files copied to, as Parquet.
 
     Raises:
-        DataError: the zip is cut off, or holds no ratings file.
+        DataError: the zip or a file is cut off, there is no ratings file, or a rating or its time is no number.
     """
     files = _unpack(source, scratch) if source.is_file() else _listed(source)
     if "u.data" in files:
-        frames = _hundred_thousand(files)
+        frames = _hundred_thousand(files, scratch)
     elif "ratings.dat" in files:
-        frames = _double_colons(files)
+        frames = _double_colons(files, scratch)
     elif "ratings.csv" in files:
-        frames = _comma_separated(files)
+        frames = _comma_separated(files, scratch)
     else:
         raise DataError(f"{source} holds no MovieLens ratings (none of {', '.join(_LOGS)}).")
     return Tables(frames, source=source.name, terms=TERMS)
@@ -69,12 +71,9 @@ def _unpack(archive: Path, scratch: Path) -> dict[str, Path]:
     return _listed(scratch)
 
 
-def _hundred_thousand(files: Mapping[str, Path]) -> dict[str, pl.LazyFrame]:
-    ratings = pl.scan_csv(
-        files["u.data"], separator="\t", has_header=False, new_columns=["user_id", "item_id", "rating", "timestamp"],
-        infer_schema=False,
-    )  # fmt: skip
-    frames = {"interactions": _ratings(ratings)}
+def _hundred_thousand(files: Mapping[str, Path], scratch: Path) -> dict[str, pl.LazyFrame]:
+    ratings = text_table(files["u.data"], scratch, names=_COLUMNS, separator="\t", quote=None)
+    frames = {"interactions": _ratings(ratings, files["u.data"])}
     if "u.item" in files and "u.genre" in files:
         genres = [line.partition("|")[0] for line in _latin_lines(files["u.genre"]) if line.strip()]
         films = _fields(files["u.item"], "|", ["item_id", "title", "release_date", "video", "address", *genres])
@@ -87,13 +86,11 @@ def _hundred_thousand(files: Mapping[str, Path]) -> dict[str, pl.LazyFrame]:
     return frames
 
 
-def _double_colons(files: Mapping[str, Path]) -> dict[str, pl.LazyFrame]:
+def _double_colons(files: Mapping[str, Path], scratch: Path) -> dict[str, pl.LazyFrame]:
     # Read with one colon as separator, each double colon leaves an empty column between two values.
     columns = ["user_id", "1", "item_id", "3", "rating", "5", "timestamp"]
-    ratings = pl.scan_csv(
-        files["ratings.dat"], separator=":", has_header=False, new_columns=columns, infer_schema=False
-    )
-    frames = {"interactions": _ratings(ratings)}
+    ratings = text_table(files["ratings.dat"], scratch, names=columns, separator=":", quote=None)
+    frames = {"interactions": _ratings(ratings, files["ratings.dat"])}
     if "movies.dat" in files:
         films = _fields(files["movies.dat"], "::", ["item_id", "title", "genres"])
         frames["items"] = _films(films.with_columns(categories=_genres()))
@@ -106,18 +103,28 @@ def _double_colons(files: Mapping[str, Path]) -> dict[str, pl.LazyFrame]:
     return frames
 
 
-def _comma_separated(files: Mapping[str, Path]) -> dict[str, pl.LazyFrame]:
-    names = {"userId": "user_id", "movieId": "item_id"}
-    ratings = pl.scan_csv(files["ratings.csv"], infer_schema=False).rename(names)
-    frames = {"interactions": _ratings(ratings)}
+def _comma_separated(files: Mapping[str, Path], scratch: Path) -> dict[str, pl.LazyFrame]:
+    required = ("userId", "movieId", "rating", "timestamp")
+    ratings = text_table(files["ratings.csv"], scratch, required=required)
+    ratings = ratings.rename({"userId": "user_id", "movieId": "item_id"})
+    frames = {"interactions": _ratings(ratings, files["ratings.csv"])}
     if "movies.csv" in files:
-        films = pl.scan_csv(files["movies.csv"], infer_schema=False).rename({"movieId": "item_id"})
+        films = text_table(files["movies.csv"], scratch, required=("movieId", "title", "genres"))
+        films = films.rename({"movieId": "item_id"})
         frames["items"] = _films(films.with_columns(categories=_genres()))
     return frames
 
 
-def _ratings(ratings: pl.LazyFrame) -> pl.LazyFrame:
-    return ratings.select("user_id", "item_id", pl.col("timestamp").cast(pl.Int64), pl.col("rating").cast(pl.Float32))
+def _ratings(ratings: pl.LazyFrame, path: Path) -> pl.LazyFrame:
+    ratings = numbers_from_text(ratings, {"timestamp": pl.Int64, "rating": pl.Float32}, path)
+    numbered = ratings.select("timestamp").with_row_index("row").filter(pl.col("timestamp").is_null())
+    untimed = numbered.head(1).collect(engine="streaming")
+    if len(untimed):
+        raise DataError(
+            f"Row {untimed['row'].item() + 1} of {path} (counted from 1, after the header line if there is one) has no "
+            "timestamp; the file is cut off or damaged: download it again."
+        )
+    return ratings.select("user_id", "item_id", "timestamp", "rating")
 
 
 def _genres() -> pl.Expr:

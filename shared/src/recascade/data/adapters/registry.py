@@ -30,12 +30,14 @@ class Adapter:
         summary: what SRC is, for the help text.
         read: ``"module:function"``; the function takes (source, options, scratch folder) and returns ``Tables``.
         options: ``key=value`` words it understands, with their meaning.
+        bought_only: items without an event are left out, since the items name many more than the log.
     """
 
     name: str
     summary: str
     read: str
     options: Mapping[str, str] = field(default_factory=dict)
+    bought_only: bool = False
 
 
 _COLUMNS = {
@@ -85,6 +87,7 @@ ADAPTERS: Mapping[str, Adapter] = {
                     "items": "the file of metadata of products, JSON lines, also .gz",
                     "broken": "skip: leave lines out that cannot be read (default: refuse the file)",
                 },
+                bought_only=True,
             )
             for year in (2014, 2018, 2023)
         ),
@@ -118,6 +121,8 @@ ADAPTERS: Mapping[str, Adapter] = {
                 "signal": "an exposure counts when this column is 1: is_click, is_like, long_view …, or none for all "
                 "exposures (default: is_click)",
                 "logs": "standard (recommended videos), random (randomly exposed ones) or all (default: standard)",
+                "statistics": "yes: join the averages of video_features_statistic to the items; they are of the whole "
+                "month, test events included (default: no)",
             },
         ),
         Adapter(
@@ -136,6 +141,7 @@ def import_dataset(
     options: Mapping[str, str] | None = None,
     name: str = "",
     terms: str = "",
+    part: bool = False,
 ) -> Dataset:
     """Turn a published format into a canonical folder with ``dataset.json``; nothing is left behind when it fails.
 
@@ -146,6 +152,7 @@ def import_dataset(
         options: the adapter's ``key=value`` words.
         name: of the data set in results; empty: that of the destination folder.
         terms: of use; empty: those that the adapter knows.
+        part: the source is one file of several; items without an event here may have one in another, and stay.
 
     Raises:
         ConfigurationError: an unknown adapter or option, with the nearest name.
@@ -175,7 +182,10 @@ def import_dataset(
                 f"{source} has no column 'timestamp', so its events have no order; name the column with "
                 "timestamp=COLUMN, or for a CSV file whose lines are in order say order=file."
             )
-        rows = {table: _write(frame, folder / f"{table}.parquet", source) for table, frame in tables.frames.items()}
+        frames = dict(tables.frames)
+        if chosen.bought_only and not part and "items" in frames:
+            frames["items"] = with_events(frames["items"], frames["interactions"])
+        rows = {table: _write(frame, folder / f"{table}.parquet", source) for table, frame in frames.items()}
         shutil.rmtree(scratch)
         if not rows["interactions"]:
             raise DataError(f"{source} holds no events.")
@@ -198,6 +208,11 @@ def import_dataset(
         }
         write_json(folder / MANIFEST, facts)
     return Dataset.open(destination)
+
+
+def with_events(items: pl.LazyFrame, interactions: pl.LazyFrame) -> pl.LazyFrame:
+    """The items that have an event, in their order."""
+    return items.join(interactions.select("item_id").unique(), on="item_id", how="semi", maintain_order="left")
 
 
 @contextmanager
