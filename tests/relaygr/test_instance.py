@@ -291,6 +291,17 @@ def test_the_lru_cache_across_requests_needs_no_signal() -> None:
     assert (world.path("0"), world.path("1")) == ("full", "relay")
 
 
+def test_the_lru_cache_copies_what_it_may_free_to_host_memory_too() -> None:
+    world = World(fill_on_rank=True, cache__eviction="lru", cache__capacity_mib=2.0, degrade=False)
+    for user in ("u", "other"):
+        world.rank(user, user=user)
+        world.settle(1.0)
+    assert world.device.count("copy") == 2
+    world.rank("again")
+    world.settle()
+    assert world.path("again") == "relay_reload"
+
+
 ACTIONS = st.binary(min_size=600, max_size=1200)
 
 
