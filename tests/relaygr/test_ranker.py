@@ -181,6 +181,14 @@ class CountsFromTheNewest(HSTURanker):
         return events + 0.1 * torch.sin(ages.to(events.dtype) + torch.arange(events.shape[1]))
 
 
+class KnowsTheTime(HSTURanker):
+    """States hold the day on which they were run."""
+
+    def prefill(self, history: Context, states: Sequence[Tensor] = ()) -> Tensor:
+        assert history.now is not None
+        return super().prefill(history, states) * torch.cos(history.now / 86_400)
+
+
 class HalfPrecisionStates(HSTURanker):
     """Keeps states in half the bytes."""
 
@@ -204,7 +212,16 @@ class StaleStates(HSTURanker):
 
 
 @pytest.mark.parametrize(
-    "kind", [RunningNormaliser, SeesWholeHistory, ContextTokens, CountsFromTheNewest, HalfPrecisionStates, StaleStates]
+    "kind",
+    [
+        RunningNormaliser,
+        SeesWholeHistory,
+        ContextTokens,
+        CountsFromTheNewest,
+        KnowsTheTime,
+        HalfPrecisionStates,
+        StaleStates,
+    ],
 )
 def test_unsafe_designs_are_refused_with_the_measured_error(kind: type[HSTURanker]) -> None:
     torch.manual_seed(0)
