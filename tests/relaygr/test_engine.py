@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from concurrent.futures import CancelledError
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -296,6 +298,37 @@ def test_a_host_serves_other_threads_and_passes_errors_on() -> None:
     assert torch.allclose(answer.scores, ranker().score(events, ITEMS_ASKED[None])[0], rtol=0, atol=1e-5)
     with pytest.raises(ConfigurationError):
         EngineHost(lambda: engine(config=RelayConfig(rank_budget_ms=-1)))
+
+
+def test_requests_that_wait_at_a_host_that_closes_are_told() -> None:
+    host = EngineHost(engine)
+    # Nothing is ever done in the lanes, so that the request waits.
+    host.engine.instances["instance-0"].executor.device = cast(Any, SimpleNamespace(start=lambda work, done: None))
+    future = asyncio.run_coroutine_threadsafe(host.engine.rank("u", history(100), ITEMS_ASKED), host.loop)
+    host.call(int)
+    assert not future.done()
+    host.close()
+    with pytest.raises(CancelledError):
+        future.result(timeout=30)
+
+
+def test_who_gives_up_takes_no_other_ranking_with_the_same_ticket_along() -> None:
+    async def answers() -> tuple[Answer, Answer]:
+        served = engine()
+        events = history(300)
+        first, second = (served.hint("u", events, 20, request="mine") for _ in range(2))
+        asked = [
+            asyncio.create_task(served.rank("u", events, ITEMS_ASKED, ticket)) for ticket in (first, second, first)
+        ]
+        await asyncio.sleep(0)
+        asked[0].cancel()
+        found = await asyncio.wait_for(asked[1], 10), await asyncio.wait_for(asked[2], 10)
+        served.close()
+        return found
+
+    expected = ranker().score(history(300), ITEMS_ASKED[None])[0]
+    for answer in asyncio.run(answers()):
+        assert torch.allclose(answer.scores, expected, rtol=0, atol=1e-5)
 
 
 def test_costs_are_measured_at_every_length() -> None:
