@@ -99,6 +99,18 @@ def test_a_request_joins_a_fill_under_way() -> None:
     assert world.answers["1"].served == pytest.approx(0.020 + 0.006)
 
 
+def test_waiting_for_a_prefix_is_no_waiting_for_a_lane() -> None:
+    world = World()
+    for number in range(20):
+        world.signal(str(number), user=str(number))
+        world.settle(0.010)
+        world.rank(str(number), user=str(number))
+        world.settle(1.0)
+    assert {outcome.path for outcome in world.answers.values()} == {"relay_joined"}
+    assert max(outcome.queued for outcome in world.answers.values()) == pytest.approx(0.0, abs=1e-9)
+    assert world.instance.load().rank_delay == pytest.approx(0.0, abs=1e-9)
+
+
 def test_a_fill_that_has_not_begun_is_called_off_for_full_inference() -> None:
     world = World(executor__lanes=1)
     world.rank("other", user="other")

@@ -246,6 +246,7 @@ class Instance:
                 self.cache.kill(entry)
                 self._rank_in_full(pending)
 
+        pending.asked = self.clock.time()
         self.executor.rank(choose, done, cost, request.deadline)
 
     def _rank_in_full(self, pending: Pending, *, last_resort: bool = False) -> None:
@@ -271,6 +272,7 @@ class Instance:
             path: Path = "full" if tokens == request.sizes.prefix else "degraded"
             self._answer(pending, path, result, tokens, error)
 
+        pending.asked = self.clock.time()
         self.executor.rank(choose, done, self.costs.full(request.sizes), request.deadline)
 
     def _answer(

@@ -17,7 +17,8 @@ class Pending:
         arrived: clock time.
 
     Attributes:
-        queued: seconds from arrival until the device began; 0 until it has.
+        asked: clock time at which a lane was asked for; a prefix that had to be waited for came before.
+        queued: seconds from then until the device began; 0 until it has.
         over: whether it was answered or cancelled.
         timer: the end of the request's patience, while it waits for a prefix.
     """
@@ -25,6 +26,7 @@ class Pending:
     def __init__(self, request: RankRequest, done: Callable[[Outcome], None], arrived: float) -> None:
         self.request = request
         self.arrived = arrived
+        self.asked = arrived
         self.queued = 0.0
         self.over = False
         self.timer: Timer | None = None
@@ -32,7 +34,7 @@ class Pending:
 
     def begin(self, now: float) -> None:
         """The device begins to work for the request."""
-        self.queued = now - self.arrived
+        self.queued = now - self.asked
 
     def answer(self, outcome: Outcome) -> None:
         """Tell the answer, if nobody has."""
