@@ -20,7 +20,7 @@ from recascade_relaygr.engine.front import Answer
 from recascade_relaygr.engine.host import EngineHost
 from recascade_relaygr.engine.memory import PrefixMemory, runs
 from recascade_relaygr.engine.profile import measure_costs
-from recascade_relaygr.engine.works import HostCopy, TorchWorks
+from recascade_relaygr.engine.works import HostCopy, TorchWorks, _checksum
 from recascade_relaygr.ranker.hstu_ranker import HSTURanker
 from recascade_relaygr.ranker.safety import PrefixUnsafeError
 from recascade_relaygr.relay.config import RelayConfig
@@ -365,3 +365,15 @@ def test_a_damaged_copy_is_noticed() -> None:
     damaged[1, 7, 3] += 1
     with pytest.raises(DataError, match="damaged"):
         works.compute(Work("reload", Sizes(40, 0, 0), 0.0, (0, 1, 2), end=40, payload=HostCopy(damaged, copy.checksum)))
+
+
+@pytest.mark.parametrize("shape", [(2, 40, 32), (1, 3, 1)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_any_changed_word_changes_the_checksum(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    states = torch.randn(shape).to(dtype)
+    before = _checksum(states)
+    assert before == _checksum(states.clone())
+    for place in (0, states.numel() // 2, states.numel() - 1):
+        damaged = states.clone()
+        damaged.view(-1)[place] += 1
+        assert _checksum(damaged) != before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,9 +12,12 @@ import torch
 from http_service import Ask, answering
 
 from recascade.errors import ConfigurationError, DataError
+from recascade.serving.metrics import Metrics
 from recascade_relaygr.ranker.safety import PrefixUnsafeError
 from recascade_relaygr.run_folder import ServedRun
 from recascade_relaygr.serve import serve
+from recascade_relaygr.serve_config import ServeConfig
+from recascade_relaygr.service import RelayService
 
 OPTIONS: dict[str, Any] = {
     "relay.rank_budget_ms": 1e4,
@@ -73,6 +77,21 @@ def test_statistics_health_and_metrics_tell_of_the_answers(ask: Ask, run: Served
     assert health["items"] == 40 and health["instances"] == 1
     page = ask("GET", "/metrics")[1]
     assert "recascade_relay_answers_full_total" in page and "recascade_relay_prefix_bytes" in page
+
+
+def test_a_scrape_asks_the_engine_once(run: ServedRun) -> None:
+    asked: list[int] = []
+
+    def stats() -> dict[str, Any]:
+        asked.append(1)
+        return {"paths": {}, "prefix_bytes": 0, "copy_bytes": 0, "fill_seconds": 0.0}
+
+    host: Any = SimpleNamespace(engine=SimpleNamespace(stats=stats), call=lambda function: function())
+    metrics = Metrics()
+    RelayService(run, host, ServeConfig()).follow(metrics)
+    asked.clear()
+    metrics.page()
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(
