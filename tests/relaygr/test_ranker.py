@@ -182,11 +182,18 @@ class CountsFromTheNewest(HSTURanker):
 
 
 class KnowsTheTime(HSTURanker):
-    """States hold the day on which they were run."""
+    """Each event's embedding is moved by the day of the query."""
+
+    day = 0.0
 
     def prefill(self, history: Context, states: Sequence[Tensor] = ()) -> Tensor:
         assert history.now is not None
-        return super().prefill(history, states) * torch.cos(history.now / 86_400)
+        self.day = float(history.now) / 86_400
+        return super().prefill(history, states)
+
+    def _events(self, items: Tensor) -> Tensor:
+        events = super()._events(items)
+        return events + 0.1 * torch.sin(self.day + torch.arange(events.shape[1]))
 
 
 class HalfPrecisionStates(HSTURanker):
