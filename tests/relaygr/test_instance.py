@@ -172,6 +172,17 @@ def test_a_second_visit_brings_the_copy_back_and_copies_it_no_second_time() -> N
     assert world.device.count("prefill") == before and world.device.count("copy") == 2
 
 
+def test_a_prefix_whose_copy_has_gone_is_copied_anew() -> None:
+    world = World(expander__seconds=5.0)
+    for number in range(3):
+        world.signal(str(number))
+        world.settle(0.1)
+        world.rank(str(number))
+        world.settle(10.0)
+    assert [world.path(str(number)) for number in range(3)] == ["relay"] * 3
+    assert world.device.count("prefill") == 4 and world.device.count("copy") == 3
+
+
 def test_a_request_without_a_signal_brings_a_copy_back_itself() -> None:
     world = World(cache__capacity_mib=2.0)
     world.signal("1")
