@@ -15,7 +15,7 @@ from torch import Tensor
 
 from recascade.contracts.context import Context
 from recascade.errors import ConfigurationError, DataError
-from recascade_relaygr.engine.engine import RelayEngine
+from recascade_relaygr.engine.engine import RelayEngine, _measured
 from recascade_relaygr.engine.front import Answer
 from recascade_relaygr.engine.host import EngineHost
 from recascade_relaygr.engine.history import cut
@@ -330,6 +330,19 @@ def test_who_gives_up_takes_no_other_ranking_with_the_same_ticket_along() -> Non
     expected = ranker().score(history(300), ITEMS_ASKED[None])[0]
     for answer in asyncio.run(answers()):
         assert torch.allclose(answer.scores, expected, rtol=0, atol=1e-5)
+
+
+def test_costs_are_measured_on_as_many_threads_as_a_lane_has() -> None:
+    threads: set[int] = set()
+
+    class Counts(HSTURanker):
+        def score_on(self, states: Sequence[Tensor], history: Context, items: Tensor) -> Tensor:
+            threads.add(torch.get_num_threads())
+            return super().score_on(states, history, items)
+
+    torch.set_num_threads(2)
+    _measured(ranker(Counts), ITEMS, 256, "cpu", torch.float32)
+    assert threads == {1} and torch.get_num_threads() == 2
 
 
 def test_costs_are_measured_at_every_length() -> None:

@@ -9,6 +9,7 @@ import torch
 
 from recascade.contracts.ranker import PrefixRanker
 from recascade.errors import ConfigurationError
+from recascade.serving.one_thread import one_thread
 from recascade_relaygr.engine.front import RelayFront
 from recascade_relaygr.engine.memory import PrefixMemory
 from recascade_relaygr.engine.profile import measure_costs
@@ -148,13 +149,15 @@ def _measured(
         lengths.append(length)
         length *= 2
     lengths += [longest] if longest > lengths[-1] else []
-    return measure_costs(
-        ranker,
-        items,
-        lengths=lengths,
-        candidates=(1, 128, 512),
-        recent=recent,
-        page_tokens=page_tokens,
-        device=device,
-        dtype=dtype,
-    )
+    # A lane works on one thread of a CPU. On a GPU the number of threads is of no account.
+    with one_thread():
+        return measure_costs(
+            ranker,
+            items,
+            lengths=lengths,
+            candidates=(1, 128, 512),
+            recent=recent,
+            page_tokens=page_tokens,
+            device=device,
+            dtype=dtype,
+        )
