@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from http_service import Ask, answering
 
 from recascade.errors import ConfigurationError, DataError
 from recascade.serving.metrics import Metrics
+from recascade_relaygr.commands import commands
 from recascade_relaygr.ranker.safety import PrefixUnsafeError
 from recascade_relaygr.run_folder import ServedRun
 from recascade_relaygr.serve import serve
@@ -170,3 +172,12 @@ def test_unknown_settings_are_refused(run_folder: Path) -> None:
 def test_states_too_coarse_for_the_tolerance_are_refused(run_folder: Path) -> None:
     with pytest.raises(PrefixUnsafeError, match="is allowed"):
         serve(run_folder, OPTIONS | {"serve.precision": "bfloat16", "serve.tolerance": 1e-9})
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta"])
+def test_a_device_that_is_not_there_is_refused(run_folder: Path, tmp_path: Path, device: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"serve.device is '{device}'; it must be cpu"):
+        serve(run_folder, OPTIONS | {"serve.device": device})
+    words = ["profile", str(run_folder), "--output", str(tmp_path / "costs.json"), "--device", device]
+    found = CliRunner().invoke(commands, words)
+    assert isinstance(found.exception, ConfigurationError) and "--device is" in str(found.exception)
