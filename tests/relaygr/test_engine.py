@@ -17,8 +17,8 @@ from recascade.contracts.context import Context
 from recascade.errors import ConfigurationError, DataError
 from recascade_relaygr.engine.engine import RelayEngine, _measured
 from recascade_relaygr.engine.front import Answer
-from recascade_relaygr.engine.host import EngineHost
 from recascade_relaygr.engine.history import cut
+from recascade_relaygr.engine.host import EngineHost
 from recascade_relaygr.engine.memory import PrefixMemory, runs
 from recascade_relaygr.engine.profile import measure_costs
 from recascade_relaygr.engine.works import HostCopy, TorchWorks, _checksum
