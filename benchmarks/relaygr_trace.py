@@ -62,7 +62,7 @@ def configuration(arm: str, budget: float) -> RelayConfig:
     config = RelayConfig(rank_budget_ms=budget * 1e3, degrade=False)
     config.cache.capacity_mib, config.expander.capacity_mib = 128.0, 1024.0
     if arm == "lru":
-        config.fill_on_rank, config.cache.eviction, config.expander.enabled = True, "lru", False
+        config.fill_on_rank, config.cache.eviction = True, "lru"
     return config
 
 

@@ -23,6 +23,8 @@ from recascade_gr4ad.serve import serve, service_of
 from recascade_gr4ad.serve_config import ServeConfig
 from recascade_gr4ad.service import GR4ADService
 
+JSON = {"content-type": "application/json"}
+
 
 def service(run_folder: Path, clock: Callable[[], float] | None = None, **settings: Any) -> GR4ADService:
     made = service_of(read_run(run_folder), ServeConfig(**settings))
@@ -264,13 +266,13 @@ def test_over_http(ask: Ask, prepared: Prepared) -> None:
     asked = {"user": "u03", "history": answer["items"], "k": 2, "placement": "feed"}
     assert ask("POST", "/recommend", asked)[1]["origin"] == "search"
     best = answer["items"][0]
-    assert ask("POST", "/items/delete", {"items": [best]}) == (200, {"items": 39, "version": 1})
+    assert ask("POST", "/items/delete", {"items": [best]}, JSON) == (200, {"items": 39, "version": 1})
     assert best not in ask("GET", "/recommend?user=u03&k=4")[1]["items"]
     table = prepared.split.items()
     assert table is not None
     row = table.filter(pl.col("item_id") == best).select("item_id", "title", "text").collect().row(0, named=True)
     new = {"items": [row, {**row, "item_id": "new"}]}
-    assert ask("POST", "/items", new) == (200, {"items": 41, "version": 2})
+    assert ask("POST", "/items", new, JSON) == (200, {"items": 41, "version": 2})
     health = ask("GET", "/health")[1]
     assert health["items"] == 41 and health["synthetic_values"] and health["values"] == "simulated"
     page = ask("GET", "/metrics")[1]
@@ -280,7 +282,17 @@ def test_over_http(ask: Ask, prepared: Prepared) -> None:
 
 def test_every_ad_of_a_great_change_may_have_fields_of_its_own(ask: Ask) -> None:
     plain = [{"item_id": f"new-{number}", "text": "brand 1"} for number in range(120)]
-    assert ask("POST", "/items", {"items": [*plain, {"item_id": "odd", "title": "Item i01"}]})[0] == 200
+    assert ask("POST", "/items", {"items": [*plain, {"item_id": "odd", "title": "Item i01"}]}, JSON)[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/items", "/items/delete"])
+@pytest.mark.parametrize(
+    "headers", [{}, {**JSON, "host": "evil.example"}, {**JSON, "x-forwarded-for": "10.0.0.1"}], ids=str
+)
+def test_only_a_program_on_this_machine_changes_ads(ask: Ask, path: str, headers: dict[str, str]) -> None:
+    change = {"items": ["i01"] if path == "/items/delete" else [{"item_id": "new", "text": "brand 1"}]}
+    assert ask("POST", path, change, headers)[0] == 403
+    assert ask("GET", "/health")[1]["index_version"] == 0
 
 
 @pytest.mark.parametrize(
@@ -301,6 +313,6 @@ def test_every_ad_of_a_great_change_may_have_fields_of_its_own(ask: Ask) -> None
     ],
 )
 def test_a_mistake_is_answered_with_a_sentence(ask: Ask, path: str, content: dict[str, Any], sentence: str) -> None:
-    status, answer = ask("POST", path, content)
+    status, answer = ask("POST", path, content, JSON)
     assert status == 400 and sentence in answer["error"]
     assert ask("GET", "/health")[1]["index_version"] == 0

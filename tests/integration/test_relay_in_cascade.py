@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +29,7 @@ def ranker() -> Ranker:
 
 @pytest.fixture(scope="module")
 def live(ranker: Ranker) -> Iterator[HintedRanker]:
-    made = find_method("relaygr").live_ranker(ranker, ITEMS)
+    made = find_method("relaygr").live_ranker(ranker, ITEMS, 0.03)
     yield made
     made.close()
 
@@ -47,3 +49,33 @@ def test_a_hint_changes_no_score(ranker: Ranker, live: HintedRanker, events: int
     scored = live.rank(f"user-{events}", context, items, ticket, budget=60.0)
     assert scored.whole
     torch.testing.assert_close(scored.scores, ranker.score(context, items), rtol=1e-4, atol=1e-4)
+
+
+def test_the_relay_works_with_the_budget_of_its_stage(live: HintedRanker) -> None:
+    from recascade_relaygr.live_ranker import LiveRanker
+
+    assert isinstance(live, LiveRanker)
+    assert live.host.engine.config.rank_budget_ms == pytest.approx(30.0)
+
+
+def test_stages_are_told_the_seconds_that_the_ranker_may_take() -> None:
+    from recascade.cascade.serve import stages_of
+
+    told: list[Any] = []
+
+    def live_ranker(*arguments: Any) -> str:
+        told.extend(arguments)
+        return "live"
+
+    member = SimpleNamespace(slot="ranker", method=SimpleNamespace(live="x", live_ranker=live_ranker))
+    cascade = SimpleNamespace(retriever=None, ranker="fitted", reranking=None, retrieved=5, ranker_weight=1.0)
+    stages = [SimpleNamespace(slot="ranker", label="relaygr", version="0")]
+    opened: Any = SimpleNamespace(
+        data=SimpleNamespace(test=[], items=range(ITEMS)),
+        fitted=SimpleNamespace(
+            cascade=cascade, stages=[SimpleNamespace(slot="retriever", label="", version=""), *stages]
+        ),
+        config=SimpleNamespace(model=SimpleNamespace(members=[member])),
+    )
+    stages_of(opened, 0.03)
+    assert told == ["fitted", ITEMS, 0.03]

@@ -99,6 +99,18 @@ def test_a_request_joins_a_fill_under_way() -> None:
     assert world.answers["1"].served == pytest.approx(0.020 + 0.006)
 
 
+def test_waiting_for_a_prefix_is_no_waiting_for_a_lane() -> None:
+    world = World()
+    for number in range(20):
+        world.signal(str(number), user=str(number))
+        world.settle(0.010)
+        world.rank(str(number), user=str(number))
+        world.settle(1.0)
+    assert {outcome.path for outcome in world.answers.values()} == {"relay_joined"}
+    assert max(outcome.queued for outcome in world.answers.values()) == pytest.approx(0.0, abs=1e-9)
+    assert world.instance.load().rank_delay == pytest.approx(0.0, abs=1e-9)
+
+
 def test_a_fill_that_has_not_begun_is_called_off_for_full_inference() -> None:
     world = World(executor__lanes=1)
     world.rank("other", user="other")
@@ -158,6 +170,17 @@ def test_a_second_visit_brings_the_copy_back_and_copies_it_no_second_time() -> N
     world.settle()
     assert world.path("2") == "relay" and world.device.count("reload") == 1
     assert world.device.count("prefill") == before and world.device.count("copy") == 2
+
+
+def test_a_prefix_whose_copy_has_gone_is_copied_anew() -> None:
+    world = World(expander__seconds=5.0)
+    for number in range(3):
+        world.signal(str(number))
+        world.settle(0.1)
+        world.rank(str(number))
+        world.settle(10.0)
+    assert [world.path(str(number)) for number in range(3)] == ["relay"] * 3
+    assert world.device.count("prefill") == 4 and world.device.count("copy") == 3
 
 
 def test_a_request_without_a_signal_brings_a_copy_back_itself() -> None:
@@ -283,12 +306,51 @@ def test_a_cancelled_request_leaves_nothing_behind() -> None:
     assert all(entry.pins == 0 and entry.state is State.SPENT for entry in world.instance.cache.entries)
 
 
+def test_a_cancelled_request_gives_up_its_place_its_promise_and_its_hurry() -> None:
+    world = World(executor__lanes=1, fill_on_rank=True)
+    world.signal("1")
+    world.at(1)
+    world.rank("1", budget=1.0)
+    entry = world.instance.cache.entries[0]
+    fill = entry.fill
+    assert fill.waiters and fill.deadline is not None and entry.expected
+    world.instance.cancel("1")
+    assert not fill.waiters and fill.deadline is None and not entry.expected
+    world.settle()
+    assert not world.answers and entry.state is State.SPENT and world.device.count("rank") == 0
+
+
+def test_a_fill_that_only_a_cancelled_request_waited_for_is_called_off() -> None:
+    world = World(executor__lanes=1, fill_on_rank=True)
+    world.rank("other", user="other", relay=False)
+    world.rank("1", budget=1.0)
+    world.rank("2", budget=1.0)
+    assert len(world.instance.cache.entries[0].fill.waiters) == 2
+    world.instance.cancel("1")
+    assert world.instance.cache.reserved_bytes
+    world.instance.cancel("2")
+    assert not world.instance.cache.reserved_bytes
+    world.settle()
+    assert set(world.answers) == {"other"} and world.device.count("prefill") == 0
+
+
 def test_the_lru_cache_across_requests_needs_no_signal() -> None:
     world = World(fill_on_rank=True, cache__eviction="lru", degrade=False)
     for number in range(2):
         world.rank(str(number))
         world.settle(1.0)
     assert (world.path("0"), world.path("1")) == ("full", "relay")
+
+
+def test_the_lru_cache_copies_what_it_may_free_to_host_memory_too() -> None:
+    world = World(fill_on_rank=True, cache__eviction="lru", cache__capacity_mib=2.0, degrade=False)
+    for user in ("u", "other"):
+        world.rank(user, user=user)
+        world.settle(1.0)
+    assert world.device.count("copy") == 2
+    world.rank("again")
+    world.settle()
+    assert world.path("again") == "relay_reload"
 
 
 ACTIONS = st.binary(min_size=600, max_size=1200)
@@ -301,6 +363,7 @@ def test_in_any_order_everything_is_answered_once_and_nothing_leaks(stream: byte
         cache__capacity_mib=6.0, expander__capacity_mib=9.0, executor__lanes=2, fill_on_rank=keep, degrade=degrade
     )
     asked: set[str] = set()
+    cancelled: set[str] = set()
     failing = iter(stream)
     world.device.fails = lambda work: work.kind != "full" and next(failing, 0) % 9 == 0
     for number, (action, which, size) in enumerate(zip(stream[::3], stream[1::3], stream[2::3], strict=False)):
@@ -312,13 +375,16 @@ def test_in_any_order_everything_is_answered_once_and_nothing_leaks(stream: byte
             case 2 | 3 if request not in asked:
                 asked.add(request)
                 world.rank(request, user, tokens, content)
+            case 4 if size % 3 == 0 and (waiting := sorted(asked - cancelled - set(world.answers))):
+                cancelled.add(waiting[which % len(waiting)])
+                world.instance.cancel(waiting[which % len(waiting)])
             case _:
                 world.clock.run_until(world.clock.time() + size / 4000)
         assert world.instance.cache.reserved_bytes <= world.instance.cache.capacity_bytes
         assert world.instance.expander.bytes <= world.instance.expander.capacity
         assert world.device.running <= 2
     world.settle()
-    assert set(world.answers) == asked and not world.answered_twice
+    assert set(world.answers) == asked - cancelled and not world.answered_twice
     assert all(outcome.error is None for outcome in world.answers.values())
     entries = world.instance.cache.entries
     assert all(entry.pins == 0 and entry.state is State.SPENT and not entry.expected for entry in entries)

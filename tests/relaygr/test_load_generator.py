@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from recascade_relaygr.load.config import LoadConfig
 from recascade_relaygr.load.generator import run_load
 from recascade_relaygr.load.load import measure_load
 from recascade_relaygr.load.schedule import Visit, plan
+from recascade_relaygr.load.targets import HttpTarget
 from recascade_relaygr.load.think_times import think_times
 from recascade_relaygr.run_folder import ServedRun, request_of
 from recascade_relaygr.serve import serve
@@ -165,6 +168,40 @@ def test_a_service_answers_the_same_load(run_folder: Path, url: str) -> None:
     assert figures["offered"] == figures["answered"] > 5
     assert figures["failures"] == {}
     assert figures["paths"]["relay"] > 0
+
+
+def test_a_connection_that_the_service_has_closed_is_opened_again() -> None:
+    class ClosesEach(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            answer = b'{"path": "full"}'
+            self.send_response(200)
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+            # Without a word, as a service does after some idle seconds.
+            self.close_connection = True
+
+        def log_message(self, format: str, *values: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), ClosesEach)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    target = HttpTarget(f"http://127.0.0.1:{server.server_port}", 1)
+
+    async def ask() -> list[str]:
+        found = []
+        for _ in range(3):
+            found.append(await target.rank("u", ["an item"], None))
+            await asyncio.sleep(0.1)
+        return found
+
+    assert asyncio.run(ask()) == ["full"] * 3
+    target.close()
+    server.shutdown()
+    server.server_close()
 
 
 def test_without_hints_nothing_is_run_ahead(run_folder: Path) -> None:

@@ -181,6 +181,21 @@ class CountsFromTheNewest(HSTURanker):
         return events + 0.1 * torch.sin(ages.to(events.dtype) + torch.arange(events.shape[1]))
 
 
+class KnowsTheTime(HSTURanker):
+    """Each event's embedding is moved by the day of the query."""
+
+    day = 0.0
+
+    def prefill(self, history: Context, states: Sequence[Tensor] = ()) -> Tensor:
+        assert history.now is not None
+        self.day = float(history.now) / 86_400
+        return super().prefill(history, states)
+
+    def _events(self, items: Tensor) -> Tensor:
+        events = super()._events(items)
+        return events + 0.1 * torch.sin(self.day + torch.arange(events.shape[1]))
+
+
 class HalfPrecisionStates(HSTURanker):
     """Keeps states in half the bytes."""
 
@@ -204,7 +219,16 @@ class StaleStates(HSTURanker):
 
 
 @pytest.mark.parametrize(
-    "kind", [RunningNormaliser, SeesWholeHistory, ContextTokens, CountsFromTheNewest, HalfPrecisionStates, StaleStates]
+    "kind",
+    [
+        RunningNormaliser,
+        SeesWholeHistory,
+        ContextTokens,
+        CountsFromTheNewest,
+        KnowsTheTime,
+        HalfPrecisionStates,
+        StaleStates,
+    ],
 )
 def test_unsafe_designs_are_refused_with_the_measured_error(kind: type[HSTURanker]) -> None:
     torch.manual_seed(0)

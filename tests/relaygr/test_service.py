@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from http_service import Ask, answering
 
 from recascade.errors import ConfigurationError, DataError
+from recascade.serving.metrics import Metrics
+from recascade_relaygr.commands import commands
 from recascade_relaygr.ranker.safety import PrefixUnsafeError
 from recascade_relaygr.run_folder import ServedRun
 from recascade_relaygr.serve import serve
+from recascade_relaygr.serve_config import ServeConfig
+from recascade_relaygr.service import RelayService
 
 OPTIONS: dict[str, Any] = {
     "relay.rank_budget_ms": 1e4,
@@ -73,6 +79,21 @@ def test_statistics_health_and_metrics_tell_of_the_answers(ask: Ask, run: Served
     assert health["items"] == 40 and health["instances"] == 1
     page = ask("GET", "/metrics")[1]
     assert "recascade_relay_answers_full_total" in page and "recascade_relay_prefix_bytes" in page
+
+
+def test_a_scrape_asks_the_engine_once(run: ServedRun) -> None:
+    asked: list[int] = []
+
+    def stats() -> dict[str, Any]:
+        asked.append(1)
+        return {"paths": {}, "prefix_bytes": 0, "copy_bytes": 0, "fill_seconds": 0.0}
+
+    host: Any = SimpleNamespace(engine=SimpleNamespace(stats=stats), call=lambda function: function())
+    metrics = Metrics()
+    RelayService(run, host, ServeConfig()).follow(metrics)
+    asked.clear()
+    metrics.page()
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(
@@ -151,3 +172,12 @@ def test_unknown_settings_are_refused(run_folder: Path) -> None:
 def test_states_too_coarse_for_the_tolerance_are_refused(run_folder: Path) -> None:
     with pytest.raises(PrefixUnsafeError, match="is allowed"):
         serve(run_folder, OPTIONS | {"serve.precision": "bfloat16", "serve.tolerance": 1e-9})
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta"])
+def test_a_device_that_is_not_there_is_refused(run_folder: Path, tmp_path: Path, device: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"serve.device is '{device}'; it must be cpu"):
+        serve(run_folder, OPTIONS | {"serve.device": device})
+    words = ["profile", str(run_folder), "--output", str(tmp_path / "costs.json"), "--device", device]
+    found = CliRunner().invoke(commands, words)
+    assert isinstance(found.exception, ConfigurationError) and "--device is" in str(found.exception)

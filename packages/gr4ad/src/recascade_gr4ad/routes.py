@@ -24,7 +24,8 @@ ContentEncoder = Callable[[pl.DataFrame], NDArray[np.float32]]
 
 
 class Routes:
-    """``GET`` and ``POST /recommend``, ``POST /items`` (add or change ads), ``POST /items/delete``.
+    """``GET`` and ``POST /recommend``, ``POST /items`` (add or change ads), ``POST /items/delete``; changes
+    are taken from this machine only.
 
     Args:
         service: who answers.
@@ -41,8 +42,8 @@ class Routes:
         return [
             Route("GET", "/recommend", self._recommend),
             Route("POST", "/recommend", self._recommend),
-            Route("POST", "/items", self._upsert),
-            Route("POST", "/items/delete", self._delete),
+            Route("POST", "/items", self._upsert, local=True),
+            Route("POST", "/items/delete", self._delete, local=True),
         ]
 
     def _recommend(self, values: Mapping[str, Any]) -> Any:

@@ -91,9 +91,11 @@ def profile(run: Path, output: Path, sweeps: int, page_tokens: int, device: str)
     """
     from recascade.files import write_json
     from recascade.serving.one_thread import compute_on_one_thread
+    from recascade_relaygr.engine.device_name import check_device
     from recascade_relaygr.run_folder import read_run
     from recascade_relaygr.study.profile import measure_durations
 
+    check_device("--device", device)
     compute_on_one_thread()
     served = read_run(run)
     durations = measure_durations(

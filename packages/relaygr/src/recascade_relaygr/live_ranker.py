@@ -11,6 +11,7 @@ from recascade.contracts.hinted_ranker import Scored
 from recascade_relaygr.engine.engine import RelayEngine
 from recascade_relaygr.engine.host import EngineHost
 from recascade_relaygr.ranker.hstu_ranker import HSTURanker
+from recascade_relaygr.relay.config import RelayConfig
 from recascade_relaygr.relay.requests import Ticket
 
 
@@ -20,10 +21,12 @@ class LiveRanker:
     Args:
         ranker: trained.
         items: size of its catalogue.
+        budget: seconds that a ranking may take; below it the relay sees no need to run a prefix.
     """
 
-    def __init__(self, ranker: HSTURanker, items: int) -> None:
-        self.host = EngineHost(partial(RelayEngine, ranker.cpu().eval(), items))
+    def __init__(self, ranker: HSTURanker, items: int, budget: float) -> None:
+        config = RelayConfig(rank_budget_ms=1e3 * budget)
+        self.host = EngineHost(partial(RelayEngine, ranker.cpu().eval(), items, config))
 
     def hint(self, user: str, context: Context, candidates: int) -> Ticket:
         """Let the relay decide whether to run the prefix now."""

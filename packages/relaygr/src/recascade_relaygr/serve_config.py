@@ -18,9 +18,8 @@ class ServeConfig:
         engine: ``embedded``, in one process, or ``ray``, on a Ray cluster (needs the extra ``ray``).
         instances: of the ranking stage; 1.
         device: where the ranker computes: ``cpu``, ``cuda``.
-        precision: of the stored states; below ``float32`` set ``tolerance``.
-        tolerance: the largest error of a score that the safety check allows; 0 for that of the precision that the
-            ranker computes with.
+        precision: of the stored states.
+        tolerance: the largest error of a score that the safety check allows; 0 for that of ``precision``.
         threads: requests read and answered at a time; 8.
         candidates: the most of one request; 2,000.
         remembered: tickets kept for ranking requests to come; 100,000.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from threading import Lock
+from time import monotonic
 from typing import Any, Literal
 
 import torch
@@ -28,6 +29,7 @@ _FOLLOWED: tuple[tuple[Literal["counter", "gauge"], str, str], ...] = (
 _USUAL_CANDIDATES = 100
 _MOST_EVENTS = 65_536
 _LATEST_TIME = 1 << 40
+_SCRAPE_SECONDS = 0.1
 
 
 class RelayService:
@@ -67,16 +69,26 @@ class RelayService:
 
     def follow(self, metrics: Metrics) -> None:
         """Publish answers by path, the bytes of prefixes and of copies, and the time that fills take."""
+        latest: dict[str, Any] = {}
+        until = 0.0
+
+        def snapshot() -> dict[str, Any]:
+            # All numbers of one scrape are of one moment, and the engine is asked once for them.
+            nonlocal latest, until
+            if monotonic() >= until:
+                latest, until = self._all(), monotonic() + _SCRAPE_SECONDS
+            return latest
+
         for path in PATHS:
 
             def answers(path: str = path) -> float:
-                return float(self._all()["paths"].get(path, 0))
+                return float(snapshot()["paths"].get(path, 0))
 
             metrics.follow("counter", f"recascade_relay_answers_{path}", f"Answers by path: {path}.", answers)
         for kind, name, description in _FOLLOWED:
 
             def read(name: str = name) -> float:
-                return float(self._all()[name])
+                return float(snapshot()[name])
 
             metrics.follow(kind, f"recascade_relay_{name}", description, read)
 

@@ -51,13 +51,14 @@ class LiveStages:
     reranker: Live[RerankingStage] | None = None
 
     @classmethod
-    def of(cls, fitted: FittedCascade, members: Iterable[Member], items: int) -> LiveStages:
+    def of(cls, fitted: FittedCascade, members: Iterable[Member], items: int, budget: float) -> LiveStages:
         """The stages of a trained cascade, put to work.
 
         Args:
             fitted: the stages.
             members: the methods that they are of.
             items: size of the catalogue.
+            budget: seconds that the ranker may take.
         """
         cascade = fitted.cascade
         stages: dict[str, Any] = {
@@ -67,7 +68,7 @@ class LiveStages:
         }
         for member in members:
             if member.method.live:
-                stages[member.slot] = member.method.live_ranker(stages[member.slot], items)
+                stages[member.slot] = member.method.live_ranker(stages[member.slot], items, budget)
         live = {each.slot: Live(stages[each.slot], each.label, each.version) for each in fitted.stages}
         return cls(retrieved=cascade.retrieved, ranker_weight=cascade.ranker_weight, **live)
 

@@ -66,19 +66,21 @@ def serve(directory: Path, options: Mapping[str, Any]) -> Starlette:
 def service_of(opened: OpenedCascade, pipeline: Pipeline, config: ServeConfig, metrics: Metrics) -> CascadeService:
     """The service of an opened cascade."""
 
+    budget = config.ranker_deadline / 1000
+
     def load(folder: str) -> LiveStages:
         other = open_cascade(Path(folder).expanduser())
         if other.data.manifest.fingerprint != opened.data.manifest.fingerprint:
             raise DataError(f"The cascade in {folder} was trained on other data; its items are numbered otherwise.")
-        return stages_of(other)
+        return stages_of(other, budget)
 
     histories = Histories(opened.data, most_events=config.most_events, most_users=config.most_users)
     catalogue = Catalogue(opened.data, opened.split)
-    return CascadeService(stages_of(opened), pipeline, catalogue, histories, load, metrics)
+    return CascadeService(stages_of(opened, budget), pipeline, catalogue, histories, load, metrics)
 
 
-def stages_of(opened: OpenedCascade) -> LiveStages:
-    """The stages of an opened cascade, at work and warm.
+def stages_of(opened: OpenedCascade, budget: float) -> LiveStages:
+    """The stages of an opened cascade, at work and warm; ``budget`` is the seconds that the ranker may take.
 
     What a stage makes at its first request (vectors of all items, buffers) would cost somebody a deadline.
     """
@@ -87,4 +89,4 @@ def stages_of(opened: OpenedCascade) -> LiveStages:
         context = requests(opened.data.events, opened.data.test, rows[row : row + 1])
         opened.fitted.cascade.retrieve(context, opened.config.evaluation.length)
     members: Sequence[Member] = opened.config.model.members
-    return LiveStages.of(opened.fitted, members, len(opened.data.items))
+    return LiveStages.of(opened.fitted, members, len(opened.data.items), budget)

@@ -102,7 +102,7 @@ class Method:
         provides: further stages of a cascade that what ``fit`` returns can serve: a retriever whose score of a single
             item is cheap (``score``, see ``recascade.contracts.ranker``) also provides ``ranking``.
         live: ``"package.module:function"`` for a ranker that works otherwise in a service than in a batch; the function
-            takes what ``fit`` returned and the number of items, and returns a
+            takes what ``fit`` returned, the number of items and the seconds that a ranking may take, and returns a
             ``recascade.contracts.hinted_ranker.HintedRanker``. Empty for most.
         needs: what the data must have; a run on data without it is refused before anything is computed.
     """
@@ -148,9 +148,10 @@ class Method:
             raise ConfigurationError(f"Method {self.name!r} has no service.")
         return self._function("serve", self.serve)(directory, options)
 
-    def live_ranker(self, fitted: Any, items: int) -> HintedRanker:
-        """Import the ``live`` function and call it with what was fitted and the size of the catalogue."""
-        ranker: HintedRanker = self._function("live", self.live)(fitted, items)
+    def live_ranker(self, fitted: Any, items: int, budget: float) -> HintedRanker:
+        """Import the ``live`` function and call it with what was fitted, the size of the catalogue and the seconds that
+        a ranking may take."""
+        ranker: HintedRanker = self._function("live", self.live)(fitted, items, budget)
         return ranker
 
     def command_group(self) -> Any:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +12,7 @@ import torch
 
 from recascade.contracts.context import Context
 from recascade.contracts.retriever import Retriever
+from recascade.serving.one_thread import one_thread
 
 Clock = Literal["cpu", "wall"]
 
@@ -70,7 +70,8 @@ def measure_calls(calls: Sequence[Callable[[], object]], *, warm_up: int = 10, d
         device: where they compute.
     """
     read, wait, clock = _clock_of(device)
-    with torch.inference_mode(), _one_thread():
+    # The CPU time of several threads, which wait for each other busily, would not be a latency.
+    with torch.inference_mode(), one_thread():
         for number in range(warm_up):
             calls[number % len(calls)]()
         milliseconds = np.empty(len(calls))
@@ -82,17 +83,6 @@ def measure_calls(calls: Sequence[Callable[[], object]], *, warm_up: int = 10, d
             milliseconds[number] = (read() - begin) / 1e6
     p50, p99 = np.percentile(milliseconds, [50, 99])
     return Latency(float(p50), float(p99), len(calls), clock)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """The CPU time of several threads, which wait for each other busily, would not be a latency."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _clock_of(device: str) -> tuple[Callable[[], int], Callable[[], None], Clock]:

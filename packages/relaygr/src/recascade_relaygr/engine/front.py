@@ -114,6 +114,7 @@ class RelayFront:
             lambda owner, key, content: members[owner].held(key, content) if owner in members else "",
         )
         self._numbers = count()
+        self._under_way: set[str] = set()
 
     def hint(self, user: str, history: Context, candidates: int, *, request: str = "") -> Ticket:
         """Say that a ranking request is to come. Returns at once; give the ticket to ``rank``.
@@ -157,7 +158,7 @@ class RelayFront:
         """
         now = self.loop.time()
         given = self._input(history, items, ticket)
-        name = ticket.request if ticket is not None else f"request-{next(self._numbers)}"
+        name = self._name(ticket)
         owner, relay = self.gateway.route(ticket, user, name, now)
         request = RankRequest(
             request=name,
@@ -168,14 +169,11 @@ class RelayFront:
             payload=given,
             relay=relay,
         )
-        outcome = await self._ask(owner, request)
-        asked = {owner}
-        while isinstance(outcome.error, InstanceGoneError):
-            another = next((each for each in self.router.ring.owners(user) if each not in asked), None)
-            if another is None:
-                break
-            asked.add(another)
-            outcome = await self._ask(another, replace(request, fingerprint=b"", relay=False))
+        self._under_way.add(name)
+        try:
+            outcome = await self._ask_in_turn(owner, user, request)
+        finally:
+            self._under_way.discard(name)
         if outcome.error is not None:
             raise outcome.error
         self.learn(owner, request, outcome)
@@ -184,6 +182,25 @@ class RelayFront:
 
     def learn(self, owner: str, request: RankRequest, outcome: Outcome) -> None:
         """Told of each answer; a front that cannot look into its instances learns from it what they hold."""
+
+    def _name(self, ticket: Ticket | None) -> str:
+        """Of a request. Instances know requests by name, so that a ticket given twice at a time gets another one."""
+        name = "" if ticket is None else ticket.request
+        while not name or name in self._under_way:
+            name = f"request-{next(self._numbers)}"
+        return name
+
+    async def _ask_in_turn(self, owner: str, user: str, request: RankRequest) -> Outcome:
+        """The answer of the owner, or of the next instance that is up."""
+        outcome = await self._ask(owner, request)
+        asked = {owner}
+        while isinstance(outcome.error, InstanceGoneError):
+            another = next((each for each in self.router.ring.owners(user) if each not in asked), None)
+            if another is None:
+                break
+            asked.add(another)
+            outcome = await self._ask(another, replace(request, fingerprint=b"", relay=False))
+        return outcome
 
     async def _ask(self, owner: str, request: RankRequest) -> Outcome:
         member = self._members.get(owner)

@@ -49,11 +49,18 @@ class EngineHost(Generic[EngineType]):
         return self.wait(run())
 
     def close(self) -> None:
-        """Finish what was begun."""
+        """Finish what was begun; who still waits is told that nothing comes (``concurrent.futures.CancelledError``)."""
         self.engine.close()
         self._stop()
 
     def _stop(self) -> None:
+        async def end() -> None:
+            waiting = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+        self.wait(end())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()

@@ -117,5 +117,9 @@ def _all_finite(numbers: Tensor) -> bool:
 
 
 def _checksum(states: Tensor) -> int:
-    """Sum of the states' 16-bit words, which any changed word changes."""
-    return int(states.view(torch.int16).sum(dtype=torch.int64))
+    """Sum of the states' words, modulo 2^64, which any changed word changes."""
+    words = states.flatten()
+    # Of narrower words PyTorch would make a copy in 64 bits first, four times the size of the states.
+    if words.numel() * words.element_size() % 8 == 0:
+        return int(words.view(torch.int64).sum())
+    return int(words.view(torch.int16).sum(dtype=torch.int64))

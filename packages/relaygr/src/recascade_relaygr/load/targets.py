@@ -84,6 +84,19 @@ class HttpTarget:
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._ask, path, content)
 
     def _ask(self, path: str, content: Any) -> Any:
+        reused = getattr(self._local, "connection", None) is not None
+        try:
+            status, answer = self._exchange(path, content)
+        except (BrokenPipeError, ConnectionResetError):
+            if not reused:
+                raise
+            # The service has closed what was idle for long, which is no failure of a request.
+            status, answer = self._exchange(path, content)
+        if status != 200:
+            raise DataError(f"The service answered {status}: {answer.get('error', answer)}")
+        return answer
+
+    def _exchange(self, path: str, content: Any) -> tuple[int, Any]:
         connection = getattr(self._local, "connection", None)
         if connection is None:
             connection = http.client.HTTPConnection(self._host, self._port, timeout=_TIMEOUT_SECONDS)
@@ -91,11 +104,8 @@ class HttpTarget:
         try:
             connection.request("POST", path, json.dumps(content), {"content-type": "application/json"})
             response = connection.getresponse()
-            answer = json.loads(response.read())
+            return response.status, json.loads(response.read())
         except (OSError, http.client.HTTPException):
             connection.close()
             self._local.connection = None
             raise
-        if response.status != 200:
-            raise DataError(f"The service answered {response.status}: {answer.get('error', answer)}")
-        return answer

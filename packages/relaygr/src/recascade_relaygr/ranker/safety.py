@@ -2,7 +2,7 @@
 
 The paper bounds the deviation by a small number; which designs keep the bound is our finding. Fails, for example: a
 normaliser that depends on the length read so far, events that see later ones, positions counted back from the newest
-event.
+event, states that know the time of the query.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def check_prefix_safety(
         raise PrefixUnsafeError(
             f"Scores on a prefix run ahead of time differ from full inference by up to {error:.2g}, and at most "
             f"{allowed:.2g} is allowed. Let no event see later ones, divide attention by a constant, and count "
-            "positions from the oldest event."
+            "positions and times from the oldest event, not back from the query."
         )
     return error
 
@@ -117,5 +117,7 @@ def _random_history(length: int, items: int, generator: torch.Generator) -> Cont
 
 
 def _first(history: Context, events: int) -> Context:
+    # A signal comes before its request, and a copy serves later ones: states must not know the time of the query.
+    now = history.timestamps[events - 1 : events]
     offsets = torch.tensor([0, events], device=history.items.device)
-    return Context(history.users, history.items[:events], history.timestamps[:events], offsets, history.now)
+    return Context(history.users, history.items[:events], history.timestamps[:events], offsets, now)

@@ -252,14 +252,15 @@ class PrefixCache:
         """Let an entry that nobody reads stand where its state belongs."""
         if entry.pins or entry.state not in (State.READY, State.SPENT):
             return
+        newly = entry.state is State.READY and not entry.expected
+        if newly:
+            entry.state = State.SPENT
         if self.evict_oldest:
             self._move(entry, self._used)
         elif not entry.expected:
-            newly = entry.state is State.READY
-            entry.state = State.SPENT
             self._move(entry, self._copied if entry.copied else self._used if entry.used else self._expired)
-            if newly:
-                self.on_spent(entry)
+        if newly:
+            self.on_spent(entry)
 
     def _move(self, entry: Entry, queue: OrderedDict[PrefixKey, Entry] | None) -> None:
         """Leave the queue that the entry stands in and go to the end of another one."""

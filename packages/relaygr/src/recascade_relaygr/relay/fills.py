@@ -105,6 +105,8 @@ class Fills:
 
     def copy_to_host(self, entry: Entry) -> None:
         """Copy a spent entry to host memory when the device has time, unless it is there."""
+        # A copy may have gone since, for want of room or of use.
+        entry.copied = self.expander.get(entry.key, entry.fingerprint, self._now()) is not None
         if entry.copied:
             return
         cost = self.costs.reload(entry.tokens)

@@ -204,6 +204,12 @@ class Instance:
     def _wait(self, pending: Pending, fill: Fill, path: Path, patience: float) -> None:
         reached = fill.tokens
 
+        def leave() -> None:
+            fill.waiters.remove(waiter)
+            if not fill.waiters:
+                fill.deadline = None
+            self._release(fill.entry, pending.request.request)
+
         def impatient() -> None:
             nonlocal reached
             # Most of a fill that is only slower than foretold is done, and full inference would begin at the beginning.
@@ -212,12 +218,13 @@ class Instance:
             if more > 0:
                 reached, pending.timer = fill.tokens, self.clock.call_at(now + more, impatient)
                 return
-            fill.waiters.remove(waiter)
-            self._release(fill.entry, pending.request.request)
+            pending.stop_waiting()
+            leave()
             self._rank_in_full(pending)
 
         waiter = (pending, partial(self._score, pending, fill.entry, path), partial(self._rank_in_full, pending))
         fill.waiters.append(waiter)
+        pending.leave = leave
         if patience < float("inf"):
             pending.timer = self.clock.call_at(self.clock.time() + patience, impatient)
         self.fills.hurry(fill, pending.request.deadline)
@@ -246,6 +253,7 @@ class Instance:
                 self.cache.kill(entry)
                 self._rank_in_full(pending)
 
+        pending.asked = self.clock.time()
         self.executor.rank(choose, done, cost, request.deadline)
 
     def _rank_in_full(self, pending: Pending, *, last_resort: bool = False) -> None:
@@ -271,6 +279,7 @@ class Instance:
             path: Path = "full" if tokens == request.sizes.prefix else "degraded"
             self._answer(pending, path, result, tokens, error)
 
+        pending.asked = self.clock.time()
         self.executor.rank(choose, done, self.costs.full(request.sizes), request.deadline)
 
     def _answer(
@@ -288,7 +297,7 @@ class Instance:
     def _release(self, entry: Entry, request: str) -> None:
         """A request does without an entry; a fill that has not begun and that nobody else wants is called off."""
         self.cache.forget(entry, request)
-        if entry.state is State.RESERVED and not entry.expected:
+        if entry.state is State.RESERVED and not entry.expected and not entry.fill.waiters:
             self.fills.call_off(entry)
 
     def _headroom(self) -> float:

@@ -17,22 +17,26 @@ class Pending:
         arrived: clock time.
 
     Attributes:
-        queued: seconds from arrival until the device began; 0 until it has.
+        asked: clock time at which a lane was asked for; a prefix that had to be waited for came before.
+        queued: seconds from then until the device began; 0 until it has.
         over: whether it was answered or cancelled.
         timer: the end of the request's patience, while it waits for a prefix.
+        leave: gives up its place among those who wait for a prefix; None while it does not wait.
     """
 
     def __init__(self, request: RankRequest, done: Callable[[Outcome], None], arrived: float) -> None:
         self.request = request
         self.arrived = arrived
+        self.asked = arrived
         self.queued = 0.0
         self.over = False
         self.timer: Timer | None = None
+        self.leave: Callable[[], None] | None = None
         self._done = done
 
     def begin(self, now: float) -> None:
         """The device begins to work for the request."""
-        self.queued = now - self.arrived
+        self.queued = now - self.asked
 
     def answer(self, outcome: Outcome) -> None:
         """Tell the answer, if nobody has."""
@@ -43,10 +47,14 @@ class Pending:
     def cancel(self) -> None:
         """Nobody wants the answer."""
         self.over = True
+        leave = self.leave
         self.stop_waiting()
+        if leave is not None:
+            leave()
 
     def stop_waiting(self) -> None:
         """The prefix has come, or will not."""
+        self.leave = None
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None

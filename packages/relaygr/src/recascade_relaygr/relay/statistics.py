@@ -39,7 +39,7 @@ class Statistics:
         answers = sum(self.paths.values())
         return {path: self.paths[path] / answers if answers else 0.0 for path in PATHS}
 
-    def quantile(self, share: float) -> float:
+    def quantiles(self, *shares: float) -> tuple[float, ...]:
         """Of the latest answers' seconds in the instance; 0 without any."""
-        ordered = sorted(self._served)
-        return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else 0.0
+        ordered = sorted(self._served) or [0.0]
+        return tuple(ordered[min(int(share * len(ordered)), len(ordered) - 1)] for share in shares)

@@ -26,7 +26,7 @@ from recascade_relaygr.study.config import REFERENCE, StudyConfig
 from recascade_relaygr.study.experiments import LOSS_SECOND, Experiment, Series
 
 # Changed whenever the same settings would give other figures, so that cells of before are not mixed in.
-_CELLS = 3
+_CELLS = 4
 
 
 @dataclass(frozen=True)
