@@ -25,6 +25,7 @@ from recascade.errors import ConfigurationError, DataError
 from recascade.evaluation.config import EvaluationConfig
 from recascade.evaluation.evaluate import evaluate
 from recascade.training.generative import GenerativeModule
+from recascade_recast import guard
 from recascade_recast.guard import complaints
 from recascade_recast.guard_config import GuardConfig
 from recascade_recast.method import METHOD, VARIANTS
@@ -234,6 +235,41 @@ def test_a_guard_stops_and_goes_back(
     assert "of the supervised model" in health["warnings"][0]
     printed = capsys.readouterr().out
     assert "Step 3: hit rate" in printed and "The model is unwell" in printed
+
+
+def test_a_finished_fit_that_is_run_again_keeps_its_last_measurement(
+    data: EncodedSplit, split: Split, tmp_path: Path, supervised: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Well at step 3 and unwell at step 6, the last one, whose checkpoint is the one that a rerun begins with."""
+    found = iter(([], ["drifted"]))
+    monkeypatch.setattr(guard, "complaints", lambda *arguments: next(found))
+    common = {"model__start": str(supervised), "model__guard__stop": True}
+    runs = []
+    for _ in range(2):
+        retriever = METHOD.run(experiment(data, split, tmp_path / "run", **common))
+        runs.append((weights(retriever), json.loads((tmp_path / "run" / "fit.json").read_text())["health"]))
+    (first, health), (second, health_again) = runs
+    assert health["stopped_at_step"] == 6 and health["warnings"] == ["step 6: drifted"]
+    assert health_again == health
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    # Nobody else writes checkpoints.
+    assert [path.name for path in (tmp_path / "run").rglob("*.ckpt")] == ["last.ckpt"]
+
+
+def test_a_measurement_looks_back_over_an_interruption(
+    data: EncodedSplit, split: Split, tmp_path: Path, supervised: Path
+) -> None:
+    common = {
+        "model__start": str(supervised),
+        "model__guard__every": 6,
+        "model__rollout__search": "sample",
+        "model__update__learning_rate": 0.02,
+    }
+    METHOD.run(experiment(data, split, tmp_path / "whole", **common))
+    METHOD.run(experiment(data, split, tmp_path / "parts", **common, model__update__steps=4))
+    METHOD.run(experiment(data, split, tmp_path / "parts", **common))
+    whole, parts = (json.loads((tmp_path / name / "fit.json").read_text())["health"] for name in ("whole", "parts"))
+    assert "entropy" in whole and parts == whole
 
 
 def test_each_bound_has_its_complaint() -> None:

@@ -160,12 +160,14 @@ class ReCastModule(L.LightningModule):
                 logger.log_metrics({**line, "epoch": self.current_epoch}, self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Totals go on after an interruption."""
+        """Totals go on after an interruption, and so does what the next measurement of health looks back on."""
         checkpoint["recast_totals"] = dict(self.tally.totals)
+        checkpoint["recast_health"] = self.health.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the totals."""
+        """Take up both."""
         self.tally.totals.update(checkpoint["recast_totals"])
+        self.health.load_state(checkpoint["recast_health"])
 
     def _plan(self, state: Any, codes: Tensor, targets: Tensor) -> tuple[Plan, Tensor]:
         """The plan of P groups with their codes int64 ``[P, G, L]``, and the codes with anchors in their places."""
