@@ -30,7 +30,7 @@ def settings(variant: str = "default", **overrides: Any) -> ReCastConfig:
 
 def module(variant: str = "default", name: str = "decoder-only", **overrides: Any) -> ReCastModule:
     model = small_generator(name, dtype=torch.float32).eval()
-    return ReCastModule(model, item_codes(), settings(variant, **overrides), TrainerConfig(learning_rate=1e-3))
+    return ReCastModule(model, item_codes(), settings(variant, **overrides), TrainerConfig())
 
 
 def hits(batch_size: int = 6) -> torch.Tensor:
@@ -136,6 +136,14 @@ def test_adaptive_repair_follows_the_natural_rate() -> None:
     made.generate(prompts())
     assert made.tally.take_means()["repair_share"] == 1
     assert "natural_rate" in made.state_dict()
+
+
+def test_the_optimizer_is_the_updates_and_not_the_trainers() -> None:
+    made = module(update__learning_rate=0.5, update__warmup_steps=4, update__weight_decay=0.25)
+    optimizer = made.configure_optimizers()
+    assert optimizer["optimizer"].defaults["weight_decay"] == 0.25
+    # The first of four steps of warm-up.
+    assert optimizer["optimizer"].param_groups[0]["lr"] == 0.5 / 4
 
 
 def test_a_reference_of_other_ids_is_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as L
@@ -46,7 +47,8 @@ class ReCastModule(L.LightningModule):
         model: a ``Generator`` that is an ``nn.Module``; trained.
         codes: int64 ``[I, L]``, ids of the items.
         config: of the method.
-        trainer: precision and how often figures are logged; learning rate and so on are ``config.update``'s.
+        trainer: precision and how often figures are logged; learning rate, warm-up, weight decay and clipping are
+            ``config.update``'s.
         reference: what the divergence is measured from; None for the model as it is now.
         tree: the ids that may be written; None for those of ``codes``.
         callbacks: for the trainer of this stage.
@@ -103,8 +105,15 @@ class ReCastModule(L.LightningModule):
         return self._callbacks
 
     def configure_optimizers(self) -> Any:
-        """Adam over the model's parameters."""
-        return adam(self.model.parameters(), self.trainer_config)
+        """Adam over the model's parameters, with ``config.update``'s learning rate, warm-up and weight decay."""
+        update = self.config.update
+        trainer = replace(
+            self.trainer_config,
+            learning_rate=update.learning_rate,
+            warmup_steps=update.warmup_steps,
+            weight_decay=update.weight_decay,
+        )
+        return adam(self.model.parameters(), trainer)
 
     def training_step(self, batch: NextItemBatch, batch_idx: int) -> Tensor:
         """Answers to the batch's prompts, and as many optimiser steps on them as the settings say."""
