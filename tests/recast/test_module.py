@@ -12,7 +12,6 @@ from small_generators import ITEMS, LENGTH, NAMES, SIZES, item_codes, prompts, s
 
 from recascade.errors import ConfigurationError, DataError, TrainingError
 from recascade.models.decoder_only import DecoderOnly
-from recascade.models.evaluation_mode import evaluation_mode
 from recascade.nn.prefix_trie import PrefixTrie
 from recascade.settings import compose_sections
 from recascade.training.config import TrainerConfig
@@ -67,12 +66,22 @@ def test_generation_does_not_depend_on_what_is_kept() -> None:
     assert asked[0] == asked[1] == asked[2] > 0
 
 
-def test_groups_are_generated_without_dropout_and_training_mode_comes_back() -> None:
-    made = module()
+def test_a_step_runs_without_dropout_and_training_mode_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, modes = module(), []
     made.model.train()
-    with evaluation_mode(made.model):
-        first, second = (made.generate(prompts())[0].codes for _ in range(2))
-    assert torch.equal(first, second) and made.model.training
+
+    def generate(batch: Any) -> tuple[Any, int]:
+        modes.append(made.model.training)
+        return ReCastModule.generate(made, batch)
+
+    def update(rows: Any, answers: int) -> torch.Tensor:
+        modes.append(made.model.training)
+        return torch.zeros(())
+
+    monkeypatch.setattr(made, "generate", generate)
+    monkeypatch.setattr(made, "update", update)
+    made.training_step(prompts(), 0)
+    assert modes == [False, False] and made.model.training
 
 
 def test_failed_groups_are_left_out_where_nothing_repairs_them() -> None:
