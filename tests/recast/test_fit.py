@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -254,6 +255,24 @@ def test_a_finished_fit_that_is_run_again_keeps_its_last_measurement(
     assert all(torch.equal(first[name], second[name]) for name in first)
     # Nobody else writes checkpoints.
     assert [path.name for path in (tmp_path / "run").rglob("*.ckpt")] == ["last.ckpt"]
+
+
+def test_a_supervised_model_that_was_taught_by_others_is_refused(
+    data: EncodedSplit, split: Split, tmp_path: Path, supervised: Path
+) -> None:
+    start = str(supervised / "seed-0")
+    given = experiment(data, split, tmp_path / "seed", model__start=start)
+    with pytest.raises(ConfigurationError, match="was trained with seed=0 instead of 1, so it may have learnt"):
+        METHOD.run(replace(given, seed=1))
+    with pytest.raises(ConfigurationError, match=r"reinforced_users=0\.5 instead of 0\.9"):
+        METHOD.run(experiment(data, split, tmp_path / "share", model__start=start, model__reinforced_users=0.9))
+    manifest = replace(split.manifest, fingerprint="another")
+    with pytest.raises(ConfigurationError, match="instead of another"):
+        METHOD.run(replace(given, split=replace(split, manifest=manifest)))
+    (tmp_path / "old").mkdir()
+    shutil.copy(supervised / "seed-0" / "weights.safetensors", tmp_path / "old")
+    with pytest.raises(ConfigurationError, match=r"no taught\.json in"):
+        METHOD.run(experiment(data, split, tmp_path / "run", model__start=str(tmp_path / "old")))
 
 
 def test_a_measurement_looks_back_over_an_interruption(

@@ -14,6 +14,7 @@ from recascade.contracts.method import Experiment
 from recascade.data.next_item import NextItemData
 from recascade.data.prefixes import PrefixData, generator_data
 from recascade.errors import ConfigurationError
+from recascade.files import write_json
 from recascade.models.beam_widths import beam_widths
 from recascade.models.code_generator import CodeGenerator
 from recascade.models.generative_retriever import GenerativeRetriever, Sharing
@@ -23,7 +24,7 @@ from recascade.training.config import TrainerConfig
 from recascade.training.fit import FitResult
 from recascade.training.fit import fit as train
 from recascade.training.generative import GenerativeModule
-from recascade_recast.build import build_generator, load_start, semantic_ids, start_folder
+from recascade_recast.build import TAUGHT, build_generator, check_taught, load_start, semantic_ids, start_folder
 from recascade_recast.config import ReCastConfig
 from recascade_recast.guard import HealthGuard
 from recascade_recast.module import ReCastModule
@@ -39,12 +40,19 @@ def fit(experiment: Experiment) -> GenerativeRetriever:
     second stage writes into the folder ``reinforced``. An interrupted fit goes on from the stage that it was in.
 
     Raises:
-        ConfigurationError: the settings do not fit the ids, the weights or the number of devices.
+        ConfigurationError: the settings do not fit the ids, the weights, who taught them, or the number of devices.
         DataError: there is no user to train on.
     """
     settings: ReCastConfig = experiment.config
     data = experiment.data
     start = start_folder(settings, experiment.seed)
+    taught = {
+        "split": experiment.split.manifest.fingerprint,
+        "seed": experiment.seed,
+        "reinforced_users": settings.reinforced_users,
+    }
+    if start is not None:
+        check_taught(start, taught)
     ids = semantic_ids(settings, experiment, start)
     torch.manual_seed(experiment.seed)
     codes = torch.from_numpy(ids.codes_for(data.items)).long()
@@ -62,6 +70,7 @@ def fit(experiment: Experiment) -> GenerativeRetriever:
     if start is not None:
         load_start(model, start)
     else:
+        write_json(experiment.directory / TAUGHT, taught)
         if settings.generator.code_start == "content":
             start_from_content(model, ids)
         batches = _supervised_batches(model, experiment, ~reinforced)
