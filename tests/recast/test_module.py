@@ -155,6 +155,11 @@ def test_the_optimizer_is_the_updates_and_not_the_trainers() -> None:
     assert optimizer["optimizer"].param_groups[0]["lr"] == 0.5 / 4
 
 
+def test_scaled_gradients_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"trainer\.precision is 16-mixed"):
+        ReCastModule(small_generator(), item_codes(), settings(), TrainerConfig(precision="16-mixed"))
+
+
 def test_a_reference_of_other_ids_is_refused() -> None:
     other = DecoderOnly(item_codes(), (4, 5, 7), dimension=8, heads=2, hidden=8, max_length=LENGTH)
     with pytest.raises(ConfigurationError, match=r"ids over \[4, 5, 7\] codes per level"):

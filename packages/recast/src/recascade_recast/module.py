@@ -54,7 +54,7 @@ class ReCastModule(L.LightningModule):
         callbacks: for the trainer of this stage.
 
     Raises:
-        ConfigurationError: the reference writes other ids, or the groups are wider than there are ids.
+        ConfigurationError: the reference writes other ids, or ``trainer.precision`` is ``16-mixed``.
     """
 
     natural_rate: Tensor
@@ -72,6 +72,7 @@ class ReCastModule(L.LightningModule):
         callbacks: Sequence[L.Callback] = (),
     ) -> None:
         super().__init__()
+        check_precision(trainer)
         self.automatic_optimization = False
         self.model = model
         self.config = config
@@ -291,6 +292,19 @@ class ReCastModule(L.LightningModule):
                 "A target's id is not among those that may be written; build the trie from the ids of all items that "
                 "training events hold."
             )
+
+
+def check_precision(trainer: TrainerConfig) -> None:
+    """Refuse the precision whose gradients are scaled, for the module clips and steps by itself.
+
+    Raises:
+        ConfigurationError: it is ``16-mixed``.
+    """
+    if trainer.precision == "16-mixed":
+        raise ConfigurationError(
+            "trainer.precision is 16-mixed, which scales the gradients that reinforcement clips by itself; set it to "
+            "bf16-mixed or 32-true."
+        )
 
 
 def check_reference(model: Generator[Any], reference: nn.Module) -> None:
