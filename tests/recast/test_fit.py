@@ -18,7 +18,7 @@ from recascade.bench.config import compose
 from recascade.bench.registry import find_method
 from recascade.contracts.method import Experiment
 from recascade.data.encode import encode
-from recascade.data.encoded import EncodedSplit
+from recascade.data.encoded import EncodedSplit, HeldOut
 from recascade.data.split import Split, make_split
 from recascade.data.split_config import SplitConfig
 from recascade.data.synthetic import markov_log
@@ -308,6 +308,34 @@ def test_weights_of_another_model_are_refused(
         METHOD.run(experiment(data, split, tmp_path / "a", model__start=str(supervised), model__generator__dimension=8))
     with pytest.raises(DataError, match=r"There is no weights\.safetensors in"):
         METHOD.run(experiment(data, split, tmp_path / "b", model__start=str(tmp_path / "nothing")))
-    with pytest.raises(ConfigurationError, match="runs on one device"):
-        several = {"model__start": str(supervised), "trainer__devices": 2}
-        METHOD.run(experiment(data, split, tmp_path / "c", **several))
+
+
+def test_what_the_second_stage_cannot_do_is_refused_before_the_first(
+    data: EncodedSplit, split: Split, tmp_path: Path
+) -> None:
+    nobody = replace(data, validation=without_users())
+    for number, (given, key, value, message) in enumerate(
+        (
+            (data, "trainer__devices", 2, "runs on one device"),
+            (data, "trainer__precision", "16-mixed", "trainer.precision is 16-mixed"),
+            (data, "model__rollout__width", 41, "model.rollout.width is 41, but the items have only 40 different ids"),
+            (nobody, "model__guard__stop", True, "model.guard.stop measures the model on validation users"),
+        )
+    ):
+        folder = tmp_path / str(number)
+        with pytest.raises(ConfigurationError, match=message):
+            METHOD.run(experiment(given, split, folder, **{key: value}))
+        assert not (folder / "weights.safetensors").exists()
+
+
+def test_without_validation_users_nothing_is_said_of_health(
+    data: EncodedSplit, split: Split, tmp_path: Path, supervised: Path
+) -> None:
+    given = replace(data, validation=without_users())
+    METHOD.run(experiment(given, split, tmp_path / "run", model__start=str(supervised)))
+    assert "health" not in json.loads((tmp_path / "run" / "fit.json").read_text())
+
+
+def without_users() -> HeldOut:
+    nothing = np.zeros(0, np.int64)
+    return HeldOut(nothing, nothing, np.zeros(1, np.int64), nothing.astype(np.int32), nothing)
