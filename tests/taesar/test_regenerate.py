@@ -26,6 +26,7 @@ from recascade.models.popularity import Popularity
 from recascade_taesar import places
 from recascade_taesar import regenerate as module
 from recascade_taesar.config import TaesarConfig
+from recascade_taesar.models import train_models
 from recascade_taesar.regenerate import regenerate
 from recascade_taesar.transform import TaesarTransform
 
@@ -226,6 +227,20 @@ def test_a_workplace_of_other_settings_is_refused(split: Split, tmp_path: Path) 
     shutil.rmtree(tmp_path / "books")
     with pytest.raises(DataError, match="with another config"):
         made(split, tmp_path, training_data="random-successor", insertion_rate=0.5)
+
+
+def test_a_target_domain_of_the_split_does_not_choose_the_models(
+    dataset: Dataset, data: EncodedSplit, tmp_path: Path
+) -> None:
+    targeted = encode(make_split(dataset, SplitConfig(target_domain="books"), tmp_path / "split"))
+    assert len(targeted.validation) < len(data.validation)
+    config = small_config(regenerator__patience=1, regenerator__adaptation_patience=1).regenerator
+    for name, given in (("all", data), ("books", targeted)):
+        train_models(given, config, tmp_path / name, 0, TRAINER)
+    files = sorted((tmp_path / "all").glob("*/weights.safetensors"))
+    assert len(files) == 4
+    for file in files:
+        assert file.read_bytes() == (tmp_path / "books" / file.relative_to(tmp_path / "all")).read_bytes()
 
 
 def test_missing_models_are_named(split: Split, tmp_path: Path) -> None:

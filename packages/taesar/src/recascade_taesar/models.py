@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from safetensors.torch import load_model
 
-from recascade.data.encoded import EncodedSplit
+from recascade.data.encoded import EncodedSplit, HeldOut
+from recascade.data.events import offsets_of, ranges
 from recascade.data.next_item import NextItemData, Windows
 from recascade.errors import ConfigurationError
 from recascade.files import read_json, write_json
@@ -41,7 +43,8 @@ def train_models(
     A domain in which no user has two training events has nothing to adapt to: its expert is the mixed model.
 
     Args:
-        data: the encoded split, with item domains; its test part is not touched.
+        data: the encoded split, with item domains; its test part is not touched. A target domain of the split changes
+            nothing: the validation events of all domains choose, as the models are those of all domains.
         config: shapes, epochs, patience.
         directory: where the models are kept, each in a folder of its own with its training log.
         seed: of every random choice.
@@ -54,6 +57,7 @@ def train_models(
         ConfigurationError: the models that are there already have other shapes, or know other items.
     """
     assert data.item_domains is not None
+    data = _of_all_domains(data)
     _claim_items(data, directory)
     torch.manual_seed(seed)
     mixed = PostNormSASRec(
@@ -159,6 +163,24 @@ def _train(module: NextItemModule, batches: NextItemData, directory: Path) -> No
 def training_facts(directory: Path) -> dict[str, Any]:
     """What each finished training under ``directory`` took: epochs, best_epoch, seconds, cpu_seconds."""
     return {file.parent.name: read_json(file) for file in sorted(directory.glob(f"*/{_FINISHED}"))}
+
+
+def _of_all_domains(data: EncodedSplit) -> EncodedSplit:
+    """The split as it is without a target domain: every validation event of a known item is a target."""
+    if not data.manifest.config.target_domain:
+        return data
+    starts = np.asarray(data.train_ends)
+    lengths = np.asarray(data.events.offsets[1:]) - starts
+    users = np.flatnonzero((lengths > 0) & (data.train_lengths > 0))
+    events = ranges(starts[users], lengths[users])
+    validation = HeldOut(
+        users=users,
+        history_ends=starts[users],
+        target_offsets=offsets_of(lengths[users]),
+        target_items=np.asarray(data.events.items)[events],
+        target_timestamps=np.asarray(data.events.timestamps)[events],
+    )
+    return replace(_of_domain(data, ""), validation=validation)
 
 
 def _of_domain(data: EncodedSplit, name: str) -> EncodedSplit:
