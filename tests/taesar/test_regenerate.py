@@ -259,6 +259,12 @@ def test_models_of_other_items_or_shapes_are_refused(
         made(split, tmp_path / "b", models=models, regenerator__dimension=8)
 
 
+def test_mixed_events_are_no_data_set_of_one_domain(split: Split, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="there is no data set to write"):
+        made(split, tmp_path, training_data="mixed")
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_unknown_domain_has_a_nearest_one(split: Split, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"'book'.*Did you mean 'books'"):
         made(split, tmp_path, ("book",))

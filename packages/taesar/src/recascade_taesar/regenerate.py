@@ -17,7 +17,7 @@ from recascade.data.encoded import EncodedSplit
 from recascade.data.events import ranges
 from recascade.data.next_item import TrainingWindows, training_windows
 from recascade.data.split import Split
-from recascade.errors import DataError
+from recascade.errors import ConfigurationError, DataError
 from recascade.files import read_json, require_new_folder, write_atomically, write_json
 from recascade.training.config import TrainerConfig
 from recascade_taesar.blocks import DomainBlocks, first_appearance
@@ -63,8 +63,13 @@ def regenerate(
     Raises:
         DataError: the data have no domains, or fewer than two; a destination holds something; the workplace belongs to
             another regeneration.
-        ConfigurationError: an unknown target domain.
+        ConfigurationError: an unknown target domain, or ``model.training_data=mixed``, which is no data of one domain.
     """
+    if config.training_data == "mixed":
+        raise ConfigurationError(
+            "model.training_data=mixed trains on the events of all domains as they are, so there is no data set to "
+            "write; choose another variant, or 'recascade run taesar --variant mixed'."
+        )
     domains = data.item_domains
     if domains is None:
         raise DataError(
