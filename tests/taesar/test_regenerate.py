@@ -25,6 +25,7 @@ from recascade.evaluation.evaluate import evaluate
 from recascade.models.popularity import Popularity
 from recascade_taesar import places
 from recascade_taesar import regenerate as module
+from recascade_taesar import transform as transform_module
 from recascade_taesar.config import TaesarConfig
 from recascade_taesar.models import train_models
 from recascade_taesar.regenerate import regenerate
@@ -220,6 +221,50 @@ def test_the_transform_writes_data_card_and_models(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "out"]
     with pytest.raises(DataError, match="exists and is not empty"):
         transform.transform(dataset, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "call"), [(module, "write_regenerated", 2), (transform_module, "write_card", 2)]
+)
+def test_a_stopped_regeneration_of_all_domains_goes_on(
+    dataset: Dataset,
+    split: Split,
+    regenerated: tuple[Path, dict[str, Dataset]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: Any,
+    name: str,
+    call: int,
+) -> None:
+    """Whether it is stopped between data sets or between their cards."""
+    monkeypatch.setenv("RECASCADE_HOME", str(tmp_path / "home"))
+    models = str(regenerated[0] / "work/models")
+    transform = TaesarTransform("all", small_config(models=models), trainer=TRAINER)
+    destinations = {domain: tmp_path / "out" / domain for domain in EVERY}
+    real, calls = getattr(place, name), []
+
+    def stopped(*arguments: Any, **settings: Any) -> Any:
+        calls.append(1)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return real(*arguments, **settings)
+
+    monkeypatch.setattr(place, name, stopped)
+    with pytest.raises(KeyboardInterrupt):
+        transform.transform_all(dataset, destinations, tmp_path / "out")
+    done = transform.transform_all(dataset, destinations, tmp_path / "out")
+    for domain in EVERY:
+        assert trained_rows(done[domain]).equals(trained_rows(regenerated[1][domain]))
+        assert (tmp_path / "out" / domain / "card.html").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "out"]
+
+
+def test_a_mistyped_folder_of_models_can_be_corrected(
+    split: Split, regenerated: tuple[Path, dict[str, Dataset]], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match="no finished models"):
+        made(split, tmp_path, models=str(tmp_path / "nowhere"))
+    made(split, tmp_path, models=str(regenerated[0] / "work/models"))
 
 
 def test_a_workplace_of_other_settings_is_refused(split: Split, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from recascade.training.next_item import NextItemModule
 from recascade_taesar.adaptation import AdaptationData, AdaptationModule, successors
 from recascade_taesar.config import RegeneratorConfig
 
+MODELS = "models"
 _FINISHED = "finished.json"
 
 
@@ -112,7 +113,7 @@ def models_folder(named: str, workplace: Path, seed: int) -> Path:
         ConfigurationError: there are no finished models in the named folder, nor in its ``seed-N``.
     """
     if not named:
-        return workplace / "models"
+        return workplace / MODELS
     folder = Path(named).expanduser()
     for place in (folder / f"seed-{seed}", folder):
         if (place / "mixed" / _FINISHED).is_file():

@@ -12,7 +12,7 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from recascade.data.dataset import Dataset
+from recascade.data.dataset import MANIFEST, Dataset
 from recascade.data.encoded import EncodedSplit
 from recascade.data.events import ranges
 from recascade.data.next_item import TrainingWindows, training_windows
@@ -24,13 +24,14 @@ from recascade_taesar.blocks import DomainBlocks, first_appearance
 from recascade_taesar.config import TaesarConfig
 from recascade_taesar.controls import random_successors, with_shifted
 from recascade_taesar.decoding import ContrastiveDecoder
-from recascade_taesar.models import RegenerationModels, models_folder, train_models
+from recascade_taesar.models import MODELS, RegenerationModels, models_folder, train_models
 from recascade_taesar.output import write_regenerated
 from recascade_taesar.places import Decoded, decode_windows
 from recascade_taesar.rows import ORIGINAL, REPLACED, Candidates, regenerated_rows
 
 # Training events of one shard: what an interruption loses at most. Our choice.
 _SHARD_EVENTS = 200_000
+SHARDS = "shards"
 Progress = Callable[[int, int], None]
 
 
@@ -54,7 +55,7 @@ def regenerate(
         split: leave-one-out over the mixed histories.
         data: the same split, encoded.
         config: what to put in the rows, and how to decode.
-        destinations: target domain → new folder.
+        destinations: target domain → new folder; those that an interrupted call has written stay.
         workplace: models and shards; the same call goes on from what an interrupted one left there.
         seed: of the models and of the controls' draws.
         trainer: where to train, and how to log it.
@@ -79,8 +80,12 @@ def regenerate(
     if len(domains.names) < 2:
         raise DataError(f"All training events are of one domain, {domains.names[0]!r}; Taesar needs another one.")
     codes = {name: domains.code(name) for name in destinations}
-    for path in destinations.values():
-        require_new_folder(path)
+    facts = {"config": asdict(config), "seed": seed, "split": split.manifest.fingerprint}
+    finished = {name for name, path in destinations.items() if workplace.is_dir() and _is_made(path, facts)}
+    for name in destinations.keys() - finished:
+        require_new_folder(destinations[name])
+    if finished == destinations.keys():
+        return {name: Dataset.open(path) for name, path in destinations.items()}
     _claim(workplace, split, config, list(destinations), seed)
     blocks = DomainBlocks.of(
         domains, appearance_ranks(split, data) if config.decoding.id_order == "first-appearance" else None
@@ -102,9 +107,10 @@ def regenerate(
             )
             _write_shard(rows, path)
     progress(len(shards), len(shards))
-    facts = {"config": asdict(config), "seed": seed, "split": split.manifest.fingerprint}
     return {
-        name: write_regenerated(
+        name: Dataset.open(destinations[name])
+        if name in finished
+        else write_regenerated(
             split,
             data,
             name,
@@ -115,6 +121,11 @@ def regenerate(
         )
         for name in destinations
     }
+
+
+def _is_made(path: Path, facts: Mapping[str, Any]) -> bool:
+    """Whether an interrupted call has written this data set already."""
+    return (path / MANIFEST).is_file() and read_json(path / MANIFEST).items() >= facts.items()
 
 
 Maker = Callable[[NDArray[np.int64], int], dict[int, Candidates]]
@@ -218,7 +229,7 @@ def _shards(lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
 
 
 def _shard_path(workplace: Path, domain: int, number: int) -> Path:
-    return workplace / "shards" / f"{domain}-{number:05}.parquet"
+    return workplace / SHARDS / f"{domain}-{number:05}.parquet"
 
 
 def _write_shard(rows: Candidates, path: Path) -> None:
@@ -231,7 +242,8 @@ def _claim(workplace: Path, split: Split, config: TaesarConfig, targets: list[st
     plain = {key: value for key, value in asdict(config).items() if key != "backbone"}
     mine: dict[str, Any] = {"split": split.manifest.fingerprint, "seed": seed, "targets": targets, "config": plain}
     path = workplace / "regeneration.json"
-    if path.is_file():
+    # A workplace in which nothing has been made yet binds nobody: a mistyped setting can be corrected.
+    if path.is_file() and any((workplace / name).is_dir() for name in (MODELS, SHARDS)):
         theirs = read_json(path)
         changed = [key for key in mine if theirs.get(key) != mine[key]]
         if changed:
