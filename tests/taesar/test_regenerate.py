@@ -114,6 +114,15 @@ def test_targets_are_decoded_together_as_alone(
     assert trained_rows(alone).equals(trained_rows(regenerated[1]["sports"]))
 
 
+def test_every_model_decodes_where_it_is_fastest(
+    split: Split, regenerated: tuple[Path, dict[str, Dataset]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[Any] = []
+    monkeypatch.setattr(module, "on_accelerator", lambda model, trainer: moved.append(model))
+    made(split, tmp_path, models=str(regenerated[0] / "work/models"))
+    assert len({id(model) for model in moved}) == 4
+
+
 def test_pieces_and_shards_change_nothing(
     split: Split, regenerated: tuple[Path, dict[str, Dataset]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

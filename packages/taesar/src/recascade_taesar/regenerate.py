@@ -19,6 +19,7 @@ from recascade.data.next_item import TrainingWindows, training_windows
 from recascade.data.split import Split
 from recascade.errors import ConfigurationError, DataError
 from recascade.files import read_json, require_new_folder, write_atomically, write_json
+from recascade.training.after_fit import on_accelerator
 from recascade.training.config import TrainerConfig
 from recascade_taesar.blocks import DomainBlocks, first_appearance
 from recascade_taesar.config import TaesarConfig
@@ -148,6 +149,8 @@ def _maker(
         }
     folder = models_folder(config.models, workplace, seed)
     models = train_models(data, config.regenerator, folder, seed, trainer)
+    for model in (models.mixed, *models.experts):
+        on_accelerator(model, trainer)
     decoder = _decoder(models, blocks, config)
     windows = training_windows(
         data, config.regenerator.max_length, "chunks" if config.regenerator.windows == "chunks" else "last"
@@ -164,7 +167,7 @@ def _maker(
 
 
 def _decoder(models: RegenerationModels, blocks: DomainBlocks, config: TaesarConfig) -> ContrastiveDecoder:
-    order = torch.from_numpy(blocks.order)
+    order = torch.from_numpy(blocks.order).to(models.mixed.item_embedding.device)
     matrices = [model.item_vectors(order).detach() for model in (models.mixed, *models.experts)]
     return ContrastiveDecoder(matrices[0], matrices[1:], blocks, config.decoding)
 
