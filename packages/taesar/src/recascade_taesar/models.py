@@ -57,8 +57,8 @@ def train_models(
     Raises:
         ConfigurationError: the models that are there already have other shapes, or know other items.
     """
-    assert data.item_domains is not None
     data = _of_all_domains(data)
+    assert data.item_domains is not None
     _claim_items(data, directory)
     torch.manual_seed(seed)
     mixed = PostNormSASRec(
