@@ -86,9 +86,9 @@ def measure(signal: str, share_context: bool, width: int, prompts: int, steps: i
     config = ReCastConfig(
         rollout=RolloutConfig(width=width),
         signal=GRPO if signal == "grpo" else SignalConfig(),
-        update=UpdateConfig(share_context=share_context, warmup_steps=0),
+        update=UpdateConfig(share_context=share_context, learning_rate=1e-5, warmup_steps=0),
     )
-    module = Timed(model, codes, config, TrainerConfig(learning_rate=1e-5))
+    module = Timed(model, codes, config, TrainerConfig())
     trainer = L.Trainer(
         accelerator="cpu",
         max_steps=WARM + steps,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from recascade.bench.config import compose
 from recascade.bench.registry import find_method
 from recascade.contracts.method import Experiment
 from recascade.data.encode import encode
-from recascade.data.encoded import EncodedSplit
+from recascade.data.encoded import EncodedSplit, HeldOut
 from recascade.data.split import Split, make_split
 from recascade.data.split_config import SplitConfig
 from recascade.data.synthetic import markov_log
@@ -25,6 +26,7 @@ from recascade.errors import ConfigurationError, DataError
 from recascade.evaluation.config import EvaluationConfig
 from recascade.evaluation.evaluate import evaluate
 from recascade.training.generative import GenerativeModule
+from recascade_recast import guard
 from recascade_recast.guard import complaints
 from recascade_recast.guard_config import GuardConfig
 from recascade_recast.method import METHOD, VARIANTS
@@ -236,6 +238,59 @@ def test_a_guard_stops_and_goes_back(
     assert "Step 3: hit rate" in printed and "The model is unwell" in printed
 
 
+def test_a_finished_fit_that_is_run_again_keeps_its_last_measurement(
+    data: EncodedSplit, split: Split, tmp_path: Path, supervised: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Well at step 3 and unwell at step 6, the last one, whose checkpoint is the one that a rerun begins with."""
+    found = iter(([], ["drifted"]))
+    monkeypatch.setattr(guard, "complaints", lambda *arguments: next(found))
+    common = {"model__start": str(supervised), "model__guard__stop": True}
+    runs = []
+    for _ in range(2):
+        retriever = METHOD.run(experiment(data, split, tmp_path / "run", **common))
+        runs.append((weights(retriever), json.loads((tmp_path / "run" / "fit.json").read_text())["health"]))
+    (first, health), (second, health_again) = runs
+    assert health["stopped_at_step"] == 6 and health["warnings"] == ["step 6: drifted"]
+    assert health_again == health
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    # Nobody else writes checkpoints.
+    assert [path.name for path in (tmp_path / "run").rglob("*.ckpt")] == ["last.ckpt"]
+
+
+def test_a_supervised_model_that_was_taught_by_others_is_refused(
+    data: EncodedSplit, split: Split, tmp_path: Path, supervised: Path
+) -> None:
+    start = str(supervised / "seed-0")
+    given = experiment(data, split, tmp_path / "seed", model__start=start)
+    with pytest.raises(ConfigurationError, match="was trained with seed=0 instead of 1, so it may have learnt"):
+        METHOD.run(replace(given, seed=1))
+    with pytest.raises(ConfigurationError, match=r"reinforced_users=0\.5 instead of 0\.9"):
+        METHOD.run(experiment(data, split, tmp_path / "share", model__start=start, model__reinforced_users=0.9))
+    manifest = replace(split.manifest, fingerprint="another")
+    with pytest.raises(ConfigurationError, match="instead of another"):
+        METHOD.run(replace(given, split=replace(split, manifest=manifest)))
+    (tmp_path / "old").mkdir()
+    shutil.copy(supervised / "seed-0" / "weights.safetensors", tmp_path / "old")
+    with pytest.raises(ConfigurationError, match=r"no taught\.json in"):
+        METHOD.run(experiment(data, split, tmp_path / "run", model__start=str(tmp_path / "old")))
+
+
+def test_a_measurement_looks_back_over_an_interruption(
+    data: EncodedSplit, split: Split, tmp_path: Path, supervised: Path
+) -> None:
+    common = {
+        "model__start": str(supervised),
+        "model__guard__every": 6,
+        "model__rollout__search": "sample",
+        "model__update__learning_rate": 0.02,
+    }
+    METHOD.run(experiment(data, split, tmp_path / "whole", **common))
+    METHOD.run(experiment(data, split, tmp_path / "parts", **common, model__update__steps=4))
+    METHOD.run(experiment(data, split, tmp_path / "parts", **common))
+    whole, parts = (json.loads((tmp_path / name / "fit.json").read_text())["health"] for name in ("whole", "parts"))
+    assert "entropy" in whole and parts == whole
+
+
 def test_each_bound_has_its_complaint() -> None:
     well = {"valid_rate": 1.0, "entropy": 1.0, "unique_rate": 1.0, "reference_divergence": 0.1}
     bounds = GuardConfig(least_entropy=0.5, least_unique=0.5)
@@ -253,6 +308,34 @@ def test_weights_of_another_model_are_refused(
         METHOD.run(experiment(data, split, tmp_path / "a", model__start=str(supervised), model__generator__dimension=8))
     with pytest.raises(DataError, match=r"There is no weights\.safetensors in"):
         METHOD.run(experiment(data, split, tmp_path / "b", model__start=str(tmp_path / "nothing")))
-    with pytest.raises(ConfigurationError, match="runs on one device"):
-        several = {"model__start": str(supervised), "trainer__devices": 2}
-        METHOD.run(experiment(data, split, tmp_path / "c", **several))
+
+
+def test_what_the_second_stage_cannot_do_is_refused_before_the_first(
+    data: EncodedSplit, split: Split, tmp_path: Path
+) -> None:
+    nobody = replace(data, validation=without_users())
+    for number, (given, key, value, message) in enumerate(
+        (
+            (data, "trainer__devices", 2, "runs on one device"),
+            (data, "trainer__precision", "16-mixed", "trainer.precision is 16-mixed"),
+            (data, "model__rollout__width", 41, "model.rollout.width is 41, but the items have only 40 different ids"),
+            (nobody, "model__guard__stop", True, "model.guard.stop measures the model on validation users"),
+        )
+    ):
+        folder = tmp_path / str(number)
+        with pytest.raises(ConfigurationError, match=message):
+            METHOD.run(experiment(given, split, folder, **{key: value}))
+        assert not (folder / "weights.safetensors").exists()
+
+
+def test_without_validation_users_nothing_is_said_of_health(
+    data: EncodedSplit, split: Split, tmp_path: Path, supervised: Path
+) -> None:
+    given = replace(data, validation=without_users())
+    METHOD.run(experiment(given, split, tmp_path / "run", model__start=str(supervised)))
+    assert "health" not in json.loads((tmp_path / "run" / "fit.json").read_text())
+
+
+def without_users() -> HeldOut:
+    nothing = np.zeros(0, np.int64)
+    return HeldOut(nothing, nothing, np.zeros(1, np.int64), nothing.astype(np.int32), nothing)

@@ -12,7 +12,6 @@ from small_generators import ITEMS, LENGTH, NAMES, SIZES, item_codes, prompts, s
 
 from recascade.errors import ConfigurationError, DataError, TrainingError
 from recascade.models.decoder_only import DecoderOnly
-from recascade.models.evaluation_mode import evaluation_mode
 from recascade.nn.prefix_trie import PrefixTrie
 from recascade.settings import compose_sections
 from recascade.training.config import TrainerConfig
@@ -30,7 +29,7 @@ def settings(variant: str = "default", **overrides: Any) -> ReCastConfig:
 
 def module(variant: str = "default", name: str = "decoder-only", **overrides: Any) -> ReCastModule:
     model = small_generator(name, dtype=torch.float32).eval()
-    return ReCastModule(model, item_codes(), settings(variant, **overrides), TrainerConfig(learning_rate=1e-3))
+    return ReCastModule(model, item_codes(), settings(variant, **overrides), TrainerConfig())
 
 
 def hits(batch_size: int = 6) -> torch.Tensor:
@@ -67,12 +66,22 @@ def test_generation_does_not_depend_on_what_is_kept() -> None:
     assert asked[0] == asked[1] == asked[2] > 0
 
 
-def test_groups_are_generated_without_dropout_and_training_mode_comes_back() -> None:
-    made = module()
+def test_a_step_runs_without_dropout_and_training_mode_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, modes = module(), []
     made.model.train()
-    with evaluation_mode(made.model):
-        first, second = (made.generate(prompts())[0].codes for _ in range(2))
-    assert torch.equal(first, second) and made.model.training
+
+    def generate(batch: Any) -> tuple[Any, int]:
+        modes.append(made.model.training)
+        return ReCastModule.generate(made, batch)
+
+    def update(rows: Any, answers: int) -> torch.Tensor:
+        modes.append(made.model.training)
+        return torch.zeros(())
+
+    monkeypatch.setattr(made, "generate", generate)
+    monkeypatch.setattr(made, "update", update)
+    made.training_step(prompts(), 0)
+    assert modes == [False, False] and made.model.training
 
 
 def test_failed_groups_are_left_out_where_nothing_repairs_them() -> None:
@@ -136,6 +145,19 @@ def test_adaptive_repair_follows_the_natural_rate() -> None:
     made.generate(prompts())
     assert made.tally.take_means()["repair_share"] == 1
     assert "natural_rate" in made.state_dict()
+
+
+def test_the_optimizer_is_the_updates_and_not_the_trainers() -> None:
+    made = module(update__learning_rate=0.5, update__warmup_steps=4, update__weight_decay=0.25)
+    optimizer = made.configure_optimizers()
+    assert optimizer["optimizer"].defaults["weight_decay"] == 0.25
+    # The first of four steps of warm-up.
+    assert optimizer["optimizer"].param_groups[0]["lr"] == 0.5 / 4
+
+
+def test_scaled_gradients_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"trainer\.precision is 16-mixed"):
+        ReCastModule(small_generator(), item_codes(), settings(), TrainerConfig(precision="16-mixed"))
 
 
 def test_a_reference_of_other_ids_is_refused() -> None:

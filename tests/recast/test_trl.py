@@ -13,6 +13,7 @@ from recascade.errors import ConfigurationError, DataError
 from recascade_recast.adapters.anchors import put_id
 from recascade_recast.adapters.code_tokens import CodeTokens, padded_targets
 from recascade_recast.adapters.trl import BeamSearch, ReCastRollout, recast_reward
+from recascade_recast.adapters.verl import ReCastBatch
 from recascade_recast.config import SignalConfig
 
 WORDS = ["<pad>", "<eos>", "<sid>", "buy", *(f"<{level}_{code}>" for level in "abc" for code in range(4))]
@@ -55,6 +56,40 @@ def test_an_anchor_keeps_what_stands_before_its_id() -> None:
     unparsed[1] = 3
     anchor = put_id(unparsed[None], torch.tensor([[2, -1]]), torch.tensor([1]), written((0, 0, 0)))
     assert anchor.tolist() == [torch.cat([thought, written((0, 0, 0))[0]]).tolist()]
+
+
+@pytest.mark.parametrize(
+    ("signal", "message"),
+    [
+        (SignalConfig(anchor="random"), "anchor=random is not possible under an engine; leave anchor at first"),
+        (SignalConfig(adaptive=0.5), r"adaptive=0\.5 is not possible under an engine; leave adaptive at 0"),
+        (SignalConfig(ties="log-prob"), "ties=log-prob is not possible under an engine; leave ties at first or random"),
+    ],
+)
+def test_settings_that_would_be_ignored_under_an_engine_are_refused(signal: SignalConfig, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        ReCastRollout(TOKENS, {}, lambda *_: torch.zeros(()), signal)
+    with pytest.raises(ConfigurationError, match=message):
+        ReCastBatch(TOKENS, lambda truth: truth, signal)
+
+
+def test_draws_are_the_policys_whatever_the_model_says_of_generation() -> None:
+    asked: dict[str, Any] = {}
+
+    class Model(torch.nn.Module):
+        def generate(self, input_ids: torch.Tensor, **settings: Any) -> torch.Tensor:
+            asked.update(settings)
+            return input_ids.new_zeros(len(input_ids) * 4, input_ids.shape[1] + 3)
+
+    trainer = SimpleNamespace(
+        accelerator=SimpleNamespace(unwrap_model=lambda model: model),
+        model=Model(),
+        processing_class=SimpleNamespace(pad_token_id=0),
+    )
+    inputs = torch.ones(2, 5, dtype=torch.int64)
+    assert BeamSearch(4, 3, sample=True)(inputs, torch.ones_like(inputs), trainer).shape == (2, 4, 3)
+    assert asked["do_sample"] and asked["top_k"] == 0
+    assert asked["temperature"] == asked["top_p"] == asked["repetition_penalty"] == 1
 
 
 class Tokenizer:

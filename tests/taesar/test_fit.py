@@ -51,10 +51,10 @@ def models(targeted: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "regeneration/models"
 
 
-def run(split: Split, directory: Path, variant: str = "default", **overrides: Any) -> Retriever:
+def run(split: Split, directory: Path, variant: str = "default", *, refit: bool = False, **overrides: Any) -> Retriever:
     directory.mkdir(exist_ok=True)
     chosen = {f"model.{key.replace('__', '.')}": value for key, value in overrides.items()}
-    config = compose(METHOD, data="mixed", variant=variant, overrides=QUICK | chosen)
+    config = compose(METHOD, data="mixed", variant=variant, overrides=QUICK | {"trainer.refit": refit} | chosen)
     return METHOD.run(Experiment(config.model, config.trainer, encode(split), split, 0, directory))
 
 
@@ -112,6 +112,12 @@ def test_a_fit_that_is_repeated_goes_on_from_what_is_there(targeted: Split, mode
 def test_a_split_without_a_target_domain_is_refused(split: Split, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"split.target_domain=NAME, one of books, sports, tools"):
         run(split, tmp_path)
+
+
+@pytest.mark.parametrize("variant", ["default", "mixed"])
+def test_a_refit_is_refused(targeted: Split, tmp_path: Path, variant: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"trainer\.refit is not possible with Taesar"):
+        run(targeted, tmp_path, variant, refit=True)
 
 
 def test_the_method_is_registered() -> None:

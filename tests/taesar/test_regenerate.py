@@ -25,7 +25,9 @@ from recascade.evaluation.evaluate import evaluate
 from recascade.models.popularity import Popularity
 from recascade_taesar import places
 from recascade_taesar import regenerate as module
+from recascade_taesar import transform as transform_module
 from recascade_taesar.config import TaesarConfig
+from recascade_taesar.models import train_models
 from recascade_taesar.regenerate import regenerate
 from recascade_taesar.transform import TaesarTransform
 
@@ -110,6 +112,15 @@ def test_targets_are_decoded_together_as_alone(
 ) -> None:
     alone = made(split, tmp_path, ("sports",), models=str(regenerated[0] / "work/models"))["sports"]
     assert trained_rows(alone).equals(trained_rows(regenerated[1]["sports"]))
+
+
+def test_every_model_decodes_where_it_is_fastest(
+    split: Split, regenerated: tuple[Path, dict[str, Dataset]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[Any] = []
+    monkeypatch.setattr(module, "on_accelerator", lambda model, trainer: moved.append(model))
+    made(split, tmp_path, models=str(regenerated[0] / "work/models"))
+    assert len({id(model) for model in moved}) == 4
 
 
 def test_pieces_and_shards_change_nothing(
@@ -221,11 +232,69 @@ def test_the_transform_writes_data_card_and_models(
         transform.transform(dataset, tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("place", "name", "call"), [(module, "write_regenerated", 2), (transform_module, "write_card", 2)]
+)
+def test_a_stopped_regeneration_of_all_domains_goes_on(
+    dataset: Dataset,
+    split: Split,
+    regenerated: tuple[Path, dict[str, Dataset]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: Any,
+    name: str,
+    call: int,
+) -> None:
+    """Whether it is stopped between data sets or between their cards."""
+    monkeypatch.setenv("RECASCADE_HOME", str(tmp_path / "home"))
+    models = str(regenerated[0] / "work/models")
+    transform = TaesarTransform("all", small_config(models=models), trainer=TRAINER)
+    destinations = {domain: tmp_path / "out" / domain for domain in EVERY}
+    real, calls = getattr(place, name), []
+
+    def stopped(*arguments: Any, **settings: Any) -> Any:
+        calls.append(1)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return real(*arguments, **settings)
+
+    monkeypatch.setattr(place, name, stopped)
+    with pytest.raises(KeyboardInterrupt):
+        transform.transform_all(dataset, destinations, tmp_path / "out")
+    done = transform.transform_all(dataset, destinations, tmp_path / "out")
+    for domain in EVERY:
+        assert trained_rows(done[domain]).equals(trained_rows(regenerated[1][domain]))
+        assert (tmp_path / "out" / domain / "card.html").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "out"]
+
+
+def test_a_mistyped_folder_of_models_can_be_corrected(
+    split: Split, regenerated: tuple[Path, dict[str, Dataset]], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match="no finished models"):
+        made(split, tmp_path, models=str(tmp_path / "nowhere"))
+    made(split, tmp_path, models=str(regenerated[0] / "work/models"))
+
+
 def test_a_workplace_of_other_settings_is_refused(split: Split, tmp_path: Path) -> None:
     made(split, tmp_path, training_data="random-successor")
     shutil.rmtree(tmp_path / "books")
     with pytest.raises(DataError, match="with another config"):
         made(split, tmp_path, training_data="random-successor", insertion_rate=0.5)
+
+
+def test_a_target_domain_of_the_split_does_not_choose_the_models(
+    dataset: Dataset, data: EncodedSplit, tmp_path: Path
+) -> None:
+    targeted = encode(make_split(dataset, SplitConfig(target_domain="books"), tmp_path / "split"))
+    assert len(targeted.validation) < len(data.validation)
+    config = small_config(regenerator__patience=1, regenerator__adaptation_patience=1).regenerator
+    for name, given in (("all", data), ("books", targeted)):
+        train_models(given, config, tmp_path / name, 0, TRAINER)
+    files = sorted((tmp_path / "all").glob("*/weights.safetensors"))
+    assert len(files) == 4
+    for file in files:
+        assert file.read_bytes() == (tmp_path / "books" / file.relative_to(tmp_path / "all")).read_bytes()
 
 
 def test_missing_models_are_named(split: Split, tmp_path: Path) -> None:
@@ -242,6 +311,12 @@ def test_models_of_other_items_or_shapes_are_refused(
         made(fewer, tmp_path / "a", models=models)
     with pytest.raises(ConfigurationError, match=r"other shapes than model.regenerator says"):
         made(split, tmp_path / "b", models=models, regenerator__dimension=8)
+
+
+def test_mixed_events_are_no_data_set_of_one_domain(split: Split, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="there is no data set to write"):
+        made(split, tmp_path, training_data="mixed")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_domain_has_a_nearest_one(split: Split, tmp_path: Path) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from safetensors import SafetensorError
 from safetensors.torch import load_model
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from recascade.contracts.method import Experiment
 from recascade.errors import ConfigurationError, DataError
+from recascade.files import read_json
 from recascade.models.code_generator import CodeGenerator
 from recascade.models.decoder_only import DecoderOnly
 from recascade.models.history_tokens import Reading
@@ -21,6 +22,9 @@ from recascade.tokenizers.semantic_ids import SemanticIds
 from recascade.tokenizers.tokenize import tokenize
 from recascade.training.fit import WEIGHTS
 from recascade_recast.config import GeneratorConfig, ReCastConfig
+
+TAUGHT = "taught.json"
+"""In the folder of a supervised run: its split, seed and share of reinforced users, which say who has taught it."""
 
 
 def build_generator(settings: GeneratorConfig, codes: Tensor, sizes: Sequence[int]) -> CodeGenerator:
@@ -75,6 +79,34 @@ def start_folder(settings: ReCastConfig, seed: int) -> Path | None:
             "as 'recascade run recast --variant sft' leaves it."
         )
     return folders[0]
+
+
+def check_taught(folder: Path, taught: Mapping[str, Any]) -> None:
+    """Refuse a supervised model that has learnt from users who are to be reinforced, or from events held out here.
+
+    Args:
+        folder: of the supervised run.
+        taught: what its ``taught.json`` must say.
+
+    Raises:
+        ConfigurationError: it was trained on another split, with another seed or another share of users.
+    """
+    path = folder / TAUGHT
+    if not path.is_file():
+        raise ConfigurationError(
+            f"There is no {TAUGHT} in {folder}, so nobody knows which users the supervised model there has learnt "
+            "from; run 'recascade run recast --variant sft' again."
+        )
+    theirs = read_json(path)
+    different = [
+        f"{name}={theirs.get(name)} instead of {value}" for name, value in taught.items() if theirs.get(name) != value
+    ]
+    if different:
+        raise ConfigurationError(
+            f"The supervised model in {folder} was trained with {' and '.join(different)}, so it may have learnt from "
+            "users or events that are kept from it here. Use the same split and model.reinforced_users, and set "
+            "model.start to the folder that holds a seed-N for each seed."
+        )
 
 
 def semantic_ids(settings: ReCastConfig, experiment: Experiment, start: Path | None) -> SemanticIds:

@@ -14,6 +14,7 @@ from recascade.contracts.method import Experiment
 from recascade.data.next_item import NextItemData
 from recascade.data.prefixes import PrefixData, generator_data
 from recascade.errors import ConfigurationError
+from recascade.files import write_json
 from recascade.models.beam_widths import beam_widths
 from recascade.models.code_generator import CodeGenerator
 from recascade.models.generative_retriever import GenerativeRetriever, Sharing
@@ -23,10 +24,10 @@ from recascade.training.config import TrainerConfig
 from recascade.training.fit import FitResult
 from recascade.training.fit import fit as train
 from recascade.training.generative import GenerativeModule
-from recascade_recast.build import build_generator, load_start, semantic_ids, start_folder
-from recascade_recast.config import ReCastConfig
+from recascade_recast.build import TAUGHT, build_generator, check_taught, load_start, semantic_ids, start_folder
+from recascade_recast.config import ReCastConfig, RolloutConfig
 from recascade_recast.guard import HealthGuard
-from recascade_recast.module import ReCastModule
+from recascade_recast.module import ReCastModule, check_precision
 from recascade_recast.users import of_users, reinforced_users
 
 SECOND_STAGE = "reinforced"
@@ -39,15 +40,27 @@ def fit(experiment: Experiment) -> GenerativeRetriever:
     second stage writes into the folder ``reinforced``. An interrupted fit goes on from the stage that it was in.
 
     Raises:
-        ConfigurationError: the settings do not fit the ids, the weights or the number of devices.
+        ConfigurationError: the settings do not fit the ids, the weights, who taught them, the validation users, the
+            precision or the number of devices.
         DataError: there is no user to train on.
     """
     settings: ReCastConfig = experiment.config
     data = experiment.data
+    if settings.stage == "reinforce":
+        _check_reinforcement(experiment)
     start = start_folder(settings, experiment.seed)
+    taught = {
+        "split": experiment.split.manifest.fingerprint,
+        "seed": experiment.seed,
+        "reinforced_users": settings.reinforced_users,
+    }
+    if start is not None:
+        check_taught(start, taught)
     ids = semantic_ids(settings, experiment, start)
     torch.manual_seed(experiment.seed)
     codes = torch.from_numpy(ids.codes_for(data.items)).long()
+    if settings.stage == "reinforce":
+        _check_width(settings.rollout, codes)
     model = build_generator(settings.generator, codes, ids.sizes)
     supervised = GenerativeModule(
         model,
@@ -62,6 +75,7 @@ def fit(experiment: Experiment) -> GenerativeRetriever:
     if start is not None:
         load_start(model, start)
     else:
+        write_json(experiment.directory / TAUGHT, taught)
         if settings.generator.code_start == "content":
             start_from_content(model, ids)
         batches = _supervised_batches(model, experiment, ~reinforced)
@@ -73,6 +87,30 @@ def fit(experiment: Experiment) -> GenerativeRetriever:
         results.append(_continue(supervised, experiment, reinforced))
     write_facts(experiment.directory, model, results, **facts)
     return on_accelerator(supervised, experiment.trainer).retriever()
+
+
+def _check_reinforcement(experiment: Experiment) -> None:
+    """Refuse, before anything is trained, what the second stage cannot do."""
+    trainer, guard = experiment.trainer, experiment.config.guard
+    if trainer.devices > 1:
+        raise ConfigurationError(
+            f"trainer.devices is {trainer.devices}, but reinforcement runs on one device; set it to 1."
+        )
+    check_precision(trainer)
+    if guard.every and guard.stop and not len(experiment.data.validation):
+        raise ConfigurationError(
+            "model.guard.stop measures the model on validation users, but the split has none; leave it out."
+        )
+
+
+def _check_width(settings: RolloutConfig, codes: torch.Tensor) -> None:
+    """Refuse, before anything is trained, a beam that asks for more ids than items have."""
+    there = len(torch.unique(codes, dim=0))
+    if settings.search == "beam" and settings.constrained and settings.width > there:
+        raise ConfigurationError(
+            f"model.rollout.width is {settings.width}, but the items have only {there} different ids; set a smaller "
+            "width, or model.rollout.search=sample."
+        )
 
 
 def _supervised_batches(model: CodeGenerator, experiment: Experiment, chosen: NDArray[np.bool_]) -> NextItemData:
@@ -128,16 +166,13 @@ def _reinforce(
     chosen: NDArray[np.bool_],
 ) -> tuple[FitResult, dict[str, Any]]:
     settings: ReCastConfig = experiment.config
-    if experiment.trainer.devices > 1:
-        raise ConfigurationError(
-            f"trainer.devices is {experiment.trainer.devices}, but reinforcement runs on one device; set it to 1."
-        )
     trainer, directory = _second_stage(experiment, settings.update.steps * settings.update.passes)
     # The module clips by itself: it decides when a step is made.
     trainer = replace(trainer, gradient_clip=0.0)
     batches = _prompts(experiment, trainer, chosen, model.max_length)
     guards = []
-    if settings.guard.every:
+    # Without validation users there is no hit rate, before or after.
+    if settings.guard.every and len(experiment.data.validation):
         guards.append(
             HealthGuard(
                 settings.guard,

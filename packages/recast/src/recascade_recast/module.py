@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as L
@@ -46,13 +47,14 @@ class ReCastModule(L.LightningModule):
         model: a ``Generator`` that is an ``nn.Module``; trained.
         codes: int64 ``[I, L]``, ids of the items.
         config: of the method.
-        trainer: precision and how often figures are logged; learning rate and so on are ``config.update``'s.
+        trainer: precision and how often figures are logged; learning rate, warm-up, weight decay and clipping are
+            ``config.update``'s.
         reference: what the divergence is measured from; None for the model as it is now.
         tree: the ids that may be written; None for those of ``codes``.
         callbacks: for the trainer of this stage.
 
     Raises:
-        ConfigurationError: the reference writes other ids, or the groups are wider than there are ids.
+        ConfigurationError: the reference writes other ids, or ``trainer.precision`` is ``16-mixed``.
     """
 
     natural_rate: Tensor
@@ -70,6 +72,7 @@ class ReCastModule(L.LightningModule):
         callbacks: Sequence[L.Callback] = (),
     ) -> None:
         super().__init__()
+        check_precision(trainer)
         self.automatic_optimization = False
         self.model = model
         self.config = config
@@ -103,8 +106,15 @@ class ReCastModule(L.LightningModule):
         return self._callbacks
 
     def configure_optimizers(self) -> Any:
-        """Adam over the model's parameters."""
-        return adam(self.model.parameters(), self.trainer_config)
+        """Adam over the model's parameters, with ``config.update``'s learning rate, warm-up and weight decay."""
+        update = self.config.update
+        trainer = replace(
+            self.trainer_config,
+            learning_rate=update.learning_rate,
+            warmup_steps=update.warmup_steps,
+            weight_decay=update.weight_decay,
+        )
+        return adam(self.model.parameters(), trainer)
 
     def training_step(self, batch: NextItemBatch, batch_idx: int) -> Tensor:
         """Answers to the batch's prompts, and as many optimiser steps on them as the settings say."""
@@ -160,12 +170,14 @@ class ReCastModule(L.LightningModule):
                 logger.log_metrics({**line, "epoch": self.current_epoch}, self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Totals go on after an interruption."""
+        """Totals go on after an interruption, and so does what the next measurement of health looks back on."""
         checkpoint["recast_totals"] = dict(self.tally.totals)
+        checkpoint["recast_health"] = self.health.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the totals."""
+        """Take up both."""
         self.tally.totals.update(checkpoint["recast_totals"])
+        self.health.load_state(checkpoint["recast_health"])
 
     def _plan(self, state: Any, codes: Tensor, targets: Tensor) -> tuple[Plan, Tensor]:
         """The plan of P groups with their codes int64 ``[P, G, L]``, and the codes with anchors in their places."""
@@ -280,6 +292,19 @@ class ReCastModule(L.LightningModule):
                 "A target's id is not among those that may be written; build the trie from the ids of all items that "
                 "training events hold."
             )
+
+
+def check_precision(trainer: TrainerConfig) -> None:
+    """Refuse the precision whose gradients are scaled, for the module clips and steps by itself.
+
+    Raises:
+        ConfigurationError: it is ``16-mixed``.
+    """
+    if trainer.precision == "16-mixed":
+        raise ConfigurationError(
+            "trainer.precision is 16-mixed, which scales the gradients that reinforcement clips by itself; set it to "
+            "bf16-mixed or 32-true."
+        )
 
 
 def check_reference(model: Generator[Any], reference: nn.Module) -> None:

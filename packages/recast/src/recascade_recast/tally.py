@@ -29,6 +29,14 @@ class Tally:
         """Add to a total."""
         self.totals[name] = self.totals.get(name, 0.0) + value
 
+    def state(self) -> dict[str, tuple[float, int]]:
+        """Name → sum and count behind the next mean, as plain numbers for a checkpoint."""
+        return {name: (float(total), count) for name, (total, count) in self._sums.items()}
+
+    def load_state(self, state: Mapping[str, tuple[float, int]]) -> None:
+        """Go on from a state."""
+        self._sums = {name: (torch.tensor(total), count) for name, (total, count) in state.items()}
+
     def take_means(self) -> dict[str, float]:
         """The mean of each figure over the times it was added; begins anew."""
         means = {name: float(total) / count for name, (total, count) in self._sums.items()}

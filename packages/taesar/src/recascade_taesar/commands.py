@@ -25,7 +25,7 @@ def regenerate(data: str, output: Path, settings: tuple[str, ...], variant: str,
     Settings are dotted keys with values: model.… as for 'recascade run taesar', split.… and trainer.…. The data set
     carries its split. A run that was stopped goes on where it was.
 
-    Example: recascade taesar regenerate amazon-crossdomain beauty target=Beauty
+    Example: recascade taesar regenerate departments produce target=PRODUCE
     """
     from rich.progress import Progress
 

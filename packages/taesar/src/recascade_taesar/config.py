@@ -127,9 +127,9 @@ class TaesarConfig:
 
     Attributes:
         training_data: what the backbone learns from: ``regenerated``; the ``target`` domain's own events (the paper's
-            baseline); all events, ``mixed`` (its SASRec_4); or a control in the place of decoding, as many insertions
-            made without a model: ``random-successor`` (what followed the previous item of the domain somewhere in
-            training) and ``shifted`` (the number of the user's own item plus one).
+            baseline); all events, ``mixed`` (its SASRec_4); or a control in the place of decoding, insertions made
+            without a model, at ``insertion_rate`` of the places: ``random-successor`` (what followed the previous item
+            of the domain somewhere in training) and ``shifted`` (the number of the user's own item plus one).
         output: rows that the backbone trains on: the ``union`` of the domain's own and the regenerated ones (code), or
             the regenerated ones in their place, ``replace`` (figure).
         insertion_rate: share of the places that the controls fill; 0.4 (our choice).

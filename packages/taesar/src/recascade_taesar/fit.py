@@ -28,10 +28,14 @@ def fit(experiment: Experiment) -> Retriever:
     """Regenerate into the run directory (or read what an interrupted run left there), then train the backbone.
 
     Raises:
-        ConfigurationError: the split has no target domain.
+        ConfigurationError: the split has no target domain, or ``trainer.refit`` is set.
         DataError: the data have no domains, or the domain has nothing to learn from.
     """
     config: TaesarConfig = experiment.config
+    if experiment.trainer.refit:
+        raise ConfigurationError(
+            "trainer.refit is not possible with Taesar, whose data sets carry their own parts; leave it out."
+        )
     target = experiment.split.manifest.config.target_domain
     if not target:
         domains = experiment.data.item_domains

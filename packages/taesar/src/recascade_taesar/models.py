@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from safetensors.torch import load_model
 
-from recascade.data.encoded import EncodedSplit
+from recascade.data.encoded import EncodedSplit, HeldOut
+from recascade.data.events import offsets_of, ranges
 from recascade.data.next_item import NextItemData, Windows
 from recascade.errors import ConfigurationError
 from recascade.files import read_json, write_json
@@ -22,6 +24,7 @@ from recascade.training.next_item import NextItemModule
 from recascade_taesar.adaptation import AdaptationData, AdaptationModule, successors
 from recascade_taesar.config import RegeneratorConfig
 
+MODELS = "models"
 _FINISHED = "finished.json"
 
 
@@ -41,7 +44,8 @@ def train_models(
     A domain in which no user has two training events has nothing to adapt to: its expert is the mixed model.
 
     Args:
-        data: the encoded split, with item domains; its test part is not touched.
+        data: the encoded split, with item domains; its test part is not touched. A target domain of the split changes
+            nothing: the validation events of all domains choose, as the models are those of all domains.
         config: shapes, epochs, patience.
         directory: where the models are kept, each in a folder of its own with its training log.
         seed: of every random choice.
@@ -53,6 +57,7 @@ def train_models(
     Raises:
         ConfigurationError: the models that are there already have other shapes, or know other items.
     """
+    data = _of_all_domains(data)
     assert data.item_domains is not None
     _claim_items(data, directory)
     torch.manual_seed(seed)
@@ -108,7 +113,7 @@ def models_folder(named: str, workplace: Path, seed: int) -> Path:
         ConfigurationError: there are no finished models in the named folder, nor in its ``seed-N``.
     """
     if not named:
-        return workplace / "models"
+        return workplace / MODELS
     folder = Path(named).expanduser()
     for place in (folder / f"seed-{seed}", folder):
         if (place / "mixed" / _FINISHED).is_file():
@@ -159,6 +164,24 @@ def _train(module: NextItemModule, batches: NextItemData, directory: Path) -> No
 def training_facts(directory: Path) -> dict[str, Any]:
     """What each finished training under ``directory`` took: epochs, best_epoch, seconds, cpu_seconds."""
     return {file.parent.name: read_json(file) for file in sorted(directory.glob(f"*/{_FINISHED}"))}
+
+
+def _of_all_domains(data: EncodedSplit) -> EncodedSplit:
+    """The split as it is without a target domain: every validation event of a known item is a target."""
+    if not data.manifest.config.target_domain:
+        return data
+    starts = np.asarray(data.train_ends)
+    lengths = np.asarray(data.events.offsets[1:]) - starts
+    users = np.flatnonzero((lengths > 0) & (data.train_lengths > 0))
+    events = ranges(starts[users], lengths[users])
+    validation = HeldOut(
+        users=users,
+        history_ends=starts[users],
+        target_offsets=offsets_of(lengths[users]),
+        target_items=np.asarray(data.events.items)[events],
+        target_timestamps=np.asarray(data.events.timestamps)[events],
+    )
+    return replace(_of_domain(data, ""), validation=validation)
 
 
 def _of_domain(data: EncodedSplit, name: str) -> EncodedSplit:

@@ -80,10 +80,10 @@ def decode_windows(
             )
             replaced_events = events[rows] + 1 - first
             for domain, replaced in decoder.decode(places, source).items():
-                columns = replaced.columns.numpy()
+                columns, scores = replaced.columns.cpu().numpy(), replaced.scores.cpu().numpy()
                 kept = columns >= 0
                 found[domain].items[replaced_events[kept]] = decoder.blocks.order[columns[kept]]
-                found[domain].scores[replaced_events] = replaced.scores.numpy()
+                found[domain].scores[replaced_events] = scores
     return found
 
 

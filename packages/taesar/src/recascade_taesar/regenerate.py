@@ -12,25 +12,27 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from recascade.data.dataset import Dataset
+from recascade.data.dataset import MANIFEST, Dataset
 from recascade.data.encoded import EncodedSplit
 from recascade.data.events import ranges
 from recascade.data.next_item import TrainingWindows, training_windows
 from recascade.data.split import Split
-from recascade.errors import DataError
+from recascade.errors import ConfigurationError, DataError
 from recascade.files import read_json, require_new_folder, write_atomically, write_json
+from recascade.training.after_fit import on_accelerator
 from recascade.training.config import TrainerConfig
 from recascade_taesar.blocks import DomainBlocks, first_appearance
 from recascade_taesar.config import TaesarConfig
 from recascade_taesar.controls import random_successors, with_shifted
 from recascade_taesar.decoding import ContrastiveDecoder
-from recascade_taesar.models import RegenerationModels, models_folder, train_models
+from recascade_taesar.models import MODELS, RegenerationModels, models_folder, train_models
 from recascade_taesar.output import write_regenerated
 from recascade_taesar.places import Decoded, decode_windows
 from recascade_taesar.rows import ORIGINAL, REPLACED, Candidates, regenerated_rows
 
 # Training events of one shard: what an interruption loses at most. Our choice.
 _SHARD_EVENTS = 200_000
+SHARDS = "shards"
 Progress = Callable[[int, int], None]
 
 
@@ -54,7 +56,7 @@ def regenerate(
         split: leave-one-out over the mixed histories.
         data: the same split, encoded.
         config: what to put in the rows, and how to decode.
-        destinations: target domain → new folder.
+        destinations: target domain → new folder; those that an interrupted call has written stay.
         workplace: models and shards; the same call goes on from what an interrupted one left there.
         seed: of the models and of the controls' draws.
         trainer: where to train, and how to log it.
@@ -63,8 +65,13 @@ def regenerate(
     Raises:
         DataError: the data have no domains, or fewer than two; a destination holds something; the workplace belongs to
             another regeneration.
-        ConfigurationError: an unknown target domain.
+        ConfigurationError: an unknown target domain, or ``model.training_data=mixed``, which is no data of one domain.
     """
+    if config.training_data == "mixed":
+        raise ConfigurationError(
+            "model.training_data=mixed trains on the events of all domains as they are, so there is no data set to "
+            "write; choose another variant, or 'recascade run taesar --variant mixed'."
+        )
     domains = data.item_domains
     if domains is None:
         raise DataError(
@@ -74,8 +81,12 @@ def regenerate(
     if len(domains.names) < 2:
         raise DataError(f"All training events are of one domain, {domains.names[0]!r}; Taesar needs another one.")
     codes = {name: domains.code(name) for name in destinations}
-    for path in destinations.values():
-        require_new_folder(path)
+    facts = {"config": asdict(config), "seed": seed, "split": split.manifest.fingerprint}
+    finished = {name for name, path in destinations.items() if workplace.is_dir() and _is_made(path, facts)}
+    for name in destinations.keys() - finished:
+        require_new_folder(destinations[name])
+    if finished == destinations.keys():
+        return {name: Dataset.open(path) for name, path in destinations.items()}
     _claim(workplace, split, config, list(destinations), seed)
     blocks = DomainBlocks.of(
         domains, appearance_ranks(split, data) if config.decoding.id_order == "first-appearance" else None
@@ -97,9 +108,10 @@ def regenerate(
             )
             _write_shard(rows, path)
     progress(len(shards), len(shards))
-    facts = {"config": asdict(config), "seed": seed, "split": split.manifest.fingerprint}
     return {
-        name: write_regenerated(
+        name: Dataset.open(destinations[name])
+        if name in finished
+        else write_regenerated(
             split,
             data,
             name,
@@ -110,6 +122,11 @@ def regenerate(
         )
         for name in destinations
     }
+
+
+def _is_made(path: Path, facts: Mapping[str, Any]) -> bool:
+    """Whether an interrupted call has written this data set already."""
+    return (path / MANIFEST).is_file() and read_json(path / MANIFEST).items() >= facts.items()
 
 
 Maker = Callable[[NDArray[np.int64], int], dict[int, Candidates]]
@@ -132,6 +149,8 @@ def _maker(
         }
     folder = models_folder(config.models, workplace, seed)
     models = train_models(data, config.regenerator, folder, seed, trainer)
+    for model in (models.mixed, *models.experts):
+        on_accelerator(model, trainer)
     decoder = _decoder(models, blocks, config)
     windows = training_windows(
         data, config.regenerator.max_length, "chunks" if config.regenerator.windows == "chunks" else "last"
@@ -148,7 +167,7 @@ def _maker(
 
 
 def _decoder(models: RegenerationModels, blocks: DomainBlocks, config: TaesarConfig) -> ContrastiveDecoder:
-    order = torch.from_numpy(blocks.order)
+    order = torch.from_numpy(blocks.order).to(models.mixed.item_embedding.device)
     matrices = [model.item_vectors(order).detach() for model in (models.mixed, *models.experts)]
     return ContrastiveDecoder(matrices[0], matrices[1:], blocks, config.decoding)
 
@@ -213,7 +232,7 @@ def _shards(lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
 
 
 def _shard_path(workplace: Path, domain: int, number: int) -> Path:
-    return workplace / "shards" / f"{domain}-{number:05}.parquet"
+    return workplace / SHARDS / f"{domain}-{number:05}.parquet"
 
 
 def _write_shard(rows: Candidates, path: Path) -> None:
@@ -226,7 +245,8 @@ def _claim(workplace: Path, split: Split, config: TaesarConfig, targets: list[st
     plain = {key: value for key, value in asdict(config).items() if key != "backbone"}
     mine: dict[str, Any] = {"split": split.manifest.fingerprint, "seed": seed, "targets": targets, "config": plain}
     path = workplace / "regeneration.json"
-    if path.is_file():
+    # A workplace in which nothing has been made yet binds nobody: a mistyped setting can be corrected.
+    if path.is_file() and any((workplace / name).is_dir() for name in (MODELS, SHARDS)):
         theirs = read_json(path)
         changed = [key for key in mine if theirs.get(key) != mine[key]]
         if changed:

@@ -16,9 +16,8 @@ from recascade.files import require_new_folder
 from recascade.training.config import TrainerConfig
 from recascade_taesar.card import write_card
 from recascade_taesar.config import TaesarConfig
+from recascade_taesar.models import MODELS
 from recascade_taesar.regenerate import Progress, regenerate
-
-MODELS = "models"
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,10 @@ class TaesarTransform:
             folder: new, where the models are kept; what an interrupted call left behind stands beside it.
             progress: told how many shards are done, and of how many.
         """
-        require_new_folder(folder)
-        split = cached_split(dataset, self.split)
         workplace = folder.with_name(f".{folder.name}.unfinished")
+        if not workplace.is_dir():
+            require_new_folder(folder)
+        split = cached_split(dataset, self.split)
         made = regenerate(
             split,
             encode(split),
@@ -71,11 +71,12 @@ class TaesarTransform:
             trainer=self.trainer,
             progress=progress,
         )
-        if (workplace / MODELS).is_dir():
-            (workplace / MODELS).rename(folder / MODELS)
-        shutil.rmtree(workplace)
         for regenerated in made.values():
             write_card(regenerated)
+        if (workplace / MODELS).is_dir():
+            (workplace / MODELS).rename(folder / MODELS)
+        # The last step: while the workplace stands, the same call goes on.
+        shutil.rmtree(workplace)
         return made
 
 

@@ -45,7 +45,7 @@ def audit(path: str, settings: Sequence[str], against: str, twin: str | None, mo
     The settings are those of 'recascade data split', where SPLIT is a data set. The exit status is 1 when there are
     more leaks than --most.
 
-    Example: recascade data audit beauty --against amazon-crossdomain
+    Example: recascade data audit produce --against departments
     """
     from recascade.data import audit as auditing
     from recascade.data.sources import resolve

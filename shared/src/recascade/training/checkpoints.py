@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from recascade.errors import TrainingError
@@ -58,11 +59,14 @@ class Interrupted(Exception):
         self.number = number
 
 
-class ResumePoint(L.Callback):
+class ResumePoint(Checkpoint):
     """Writes ``path`` at each epoch's end, every ``minutes`` within an epoch, and when Ctrl-C or SIGTERM asks to stop.
 
     The first signal lets the step (or the validation) under way finish, so that the checkpoint is consistent; a second
     one stops at once. Processes that train together ask each other only when a line of the log is due.
+
+    Lightning calls a ``Checkpoint`` after all other callbacks, a module's own included: what they make of a step is in
+    the checkpoint of that step.
 
     Args:
         path: the checkpoint.

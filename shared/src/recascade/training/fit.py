@@ -161,7 +161,8 @@ def _lightning_trainer(trainer: TrainerConfig, place: Place, directory: Path, ca
         default_root_dir=directory,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        enable_checkpointing=False,
+        # By ``ResumePoint``: where there is a ``Checkpoint``, Lightning adds none of its own.
+        enable_checkpointing=True,
         enable_progress_bar=False,
         enable_model_summary=False,
     )

@@ -16,6 +16,7 @@ from torch import Tensor
 from recascade.errors import ConfigurationError, DataError
 from recascade_recast.adapters.anchors import put_id
 from recascade_recast.adapters.code_tokens import CodeTokens, padded_targets
+from recascade_recast.adapters.signals import check_signal
 from recascade_recast.config import SignalConfig
 from recascade_recast.diagnostics import diagnose
 from recascade_recast.groups import judge
@@ -41,7 +42,7 @@ class ReCastRollout:
         figures: of the last batch, see ``recascade_recast.diagnostics.diagnose``.
 
     Raises:
-        ConfigurationError: the signal keeps more than two answers per group.
+        ConfigurationError: the signal keeps more than two answers per group, or cannot be had under an engine.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class ReCastRollout:
                 f"Under TRL two completions of a prompt go on, but the signal has contrast={self.signal.contrast!r} "
                 f"and width={self.signal.width}; set a contrast 'boundary' or 'random' of width 2."
             )
+        check_signal(self.signal)
         self.tokens = tokens
         self.targets = targets
         self.search = search
@@ -170,7 +172,11 @@ class BeamSearch:
             num_beams=1 if self.sample else self.width,
             num_return_sequences=self.width,
             do_sample=self.sample,
+            # Not what the model's own generation settings say.
             top_k=0,
+            top_p=1.0,
+            temperature=1.0,
+            repetition_penalty=1.0,
             max_new_tokens=self.length,
             min_new_tokens=self.length,
             prefix_allowed_tokens_fn=constraint,

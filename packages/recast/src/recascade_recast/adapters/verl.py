@@ -18,6 +18,7 @@ from torch import Tensor
 from recascade.errors import ConfigurationError, DataError
 from recascade_recast.adapters.anchors import put_id
 from recascade_recast.adapters.code_tokens import CodeTokens, padded_targets
+from recascade_recast.adapters.signals import check_signal
 from recascade_recast.config import SignalConfig
 from recascade_recast.diagnostics import ALIASES, diagnose
 from recascade_recast.groups import Groups
@@ -47,12 +48,18 @@ class ReCastBatch:
         signal: what is learnt from a group.
         score_anchors: the task's own reward of an inserted target, so that one that asks for a format is found out;
             None takes the rule that ``signal.reward`` names.
+
+    Raises:
+        ConfigurationError: the signal cannot be had under an engine.
     """
 
     tokens: CodeTokens
     targets_of: TargetsOf
     signal: SignalConfig
     score_anchors: ScoreAnchors | None = None
+
+    def __post_init__(self) -> None:
+        check_signal(self.signal)
 
     def __call__(self, data: Any, divisor: int = 1) -> dict[str, float]:
         """Repair, choose and filter in place.
