@@ -23,7 +23,7 @@ from recascade.evaluation.significance import compare_paired
 
 # How lists come about: what is held out makes them, and an earlier stage that was trained on the rest.
 LOGS: dict[str, dict[str, Any]] = {
-    "ml-1m": {"lists.most_lists": 4000},
+    "ml-1m": {"lists.most_lists": 4000, "lists.exclude_seen": True},
     "completejourney": {"split.ties": "group", "lists.most_lists": 4000},
     "webis-ltr": {},
     "mq2007": {},

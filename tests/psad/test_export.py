@@ -107,6 +107,18 @@ def test_a_run_is_opened_and_exported_again_with_the_same_scores(tmp_path: Path)
     assert isinstance(open_engine("auto", tmp_path / "student", again.model), TorchEngine)
 
 
+def test_nothing_of_an_earlier_student_stays_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    export_student(model_for_requests(), request_inputs(), tmp_path, onnx=False)
+    (tmp_path / ONNX).write_bytes(b"of the earlier student")
+    export_student(model_for_requests(), request_inputs(), tmp_path, onnx=False)
+    assert isinstance(open_engine("auto", tmp_path, open_run(tmp_path).model), TorchEngine)
+    monkeypatch.setattr("recascade_psad.export.student_program", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        export_student(model_for_requests(), request_inputs(), tmp_path, onnx=False)
+    with pytest.raises(DataError, match="no finished run"):
+        open_run(tmp_path)
+
+
 def test_what_cannot_be_opened_or_exported_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no finished run"):
         open_run(tmp_path)

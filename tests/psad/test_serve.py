@@ -118,6 +118,17 @@ def test_strangers_and_gaps_are_served(model: PSADModel, ask: Any) -> None:
         assert all(math.isfinite(score) for score in answer["scores"])
 
 
+@pytest.mark.parametrize("score", (-1e39, -1e308, 1e39))
+def test_a_score_beyond_single_precision_loses_no_candidate(model: PSADModel, ask: Any, score: float) -> None:
+    values = {"candidates": [{"item": "i1", "score": score}, {"item": "i2", "score": 0.3}, {"item": "i3"}]}
+    batch = batch_of([read_request(values, request_inputs(), ITEMS, USERS)], request_inputs())
+    assert batch.candidate_mask.all() and batch.initial_scores.isfinite().all()
+    status, answer = ask("POST", "/rerank", values)
+    assert status == 200 and answer["items"] == expected(model, values)
+    assert sorted(answer["items"]) == ["i1", "i2", "i3"]
+    assert all(math.isfinite(each) for each in answer["scores"])
+
+
 @pytest.mark.parametrize(
     ("values", "sentence"),
     (

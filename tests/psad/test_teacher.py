@@ -176,6 +176,14 @@ def test_the_decoder_runs_once_per_block(block: int, slots: int) -> None:
     assert len(passes) == -(-slots // (block or slots))
 
 
+@pytest.mark.parametrize("block", (*BLOCKS, 4, 20))
+def test_the_first_places_are_the_head_of_the_whole_list(block: int) -> None:
+    reranker, batch = TeacherReranker(psad_model(teacher__block=block)), random_lists(LENGTHS * 4)
+    whole = reranker.rerank(batch, 10)
+    for count in range(1, 11):
+        assert torch.equal(reranker.rerank(batch, count), whole[:, :count])
+
+
 @pytest.mark.parametrize("served", ("student", "teacher"))
 def test_more_places_than_candidates_stay_empty(served: str) -> None:
     model, batch = psad_model(), random_lists([3, 1])

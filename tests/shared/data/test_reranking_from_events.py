@@ -141,6 +141,38 @@ def test_lists_without_a_click_are_left_out_and_counted(tmp_path: Path) -> None:
     assert sum(kept.facts["lists"].values()) == len(kept)
 
 
+def had_before(lists: RerankingLists) -> list[bool]:
+    """Whether each candidate stands in the history of its request."""
+    context = lists.context(np.arange(len(lists)))
+    histories = [context.items[context.rows == row].tolist() for row in range(len(lists))]
+    owners = np.repeat(np.arange(len(lists)), lists.lengths)
+    return [item in histories[row] for row, item in zip(owners, lists.items.tolist(), strict=True)]
+
+
+def test_what_users_had_before_is_counted_and_is_no_fault_where_they_have_it_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lists, _ = made(encoded(tmp_path))
+    had = np.array(had_before(lists))
+    assert 0 < had.mean() < 1
+    expected = {"candidates": had.mean(), "positives": had[lists.labels > 0].mean()}
+    assert lists.facts["share_had_before"] == pytest.approx(expected)
+    assert not caplog.records
+
+
+def test_candidates_that_nobody_has_again_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    random = np.random.default_rng(0)
+    once = [f"i{item}" for users in zip(*(random.permutation(20) for _ in range(12)), strict=True) for item in users]
+    log = {"user_id": [f"u{user}" for _ in range(20) for user in range(12)], "item_id": once}
+    data = encoded(tmp_path, events=240, **log)
+    lists, _ = made(data)
+    shares = lists.facts["share_had_before"]
+    assert shares == {"candidates": pytest.approx(np.mean(had_before(lists))), "positives": 0.0}
+    assert shares["candidates"] > 0.3
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "lists.exclude_seen=true" in caplog.text
+
+
 def test_a_sample_is_the_same_each_time_and_no_larger_than_asked(tmp_path: Path) -> None:
     data = encoded(tmp_path)
     config = replace(ALL, most_lists=5)

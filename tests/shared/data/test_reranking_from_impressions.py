@@ -77,6 +77,23 @@ def test_a_pause_or_too_many_items_end_a_list() -> None:
     assert lists_from_impressions(table, None, replace(config, gap=0), **fractions).lengths.tolist() == [2, 2, 2]
 
 
+def test_a_long_request_is_cut_in_the_order_of_its_places() -> None:
+    slots = [3, 0, 2, 1]
+    table = pl.DataFrame(
+        {
+            "request_id": [f"r{request}" for request in range(6) for _ in slots],
+            "timestamp": [request * 3600 for request in range(6) for _ in slots],
+            "slot": slots * 6,
+            "item_id": [f"i{slot}" for slot in slots] * 6,
+            "click": [int(slot in (0, 3)) for slot in slots] * 6,
+        }
+    )
+    config = replace(CONFIG, candidates=2)
+    lists = lists_from_impressions(table, None, config, validation_fraction=0.34, test_fraction=0.34)
+    assert lists.lengths.tolist() == [2] * 12
+    assert lists.labels.tolist() == [1, 0, 0, 1] * 6
+
+
 def test_an_item_shown_twice_keeps_its_first_place_and_any_click() -> None:
     table = impressions(30)
     again = table.filter(pl.col("slot") == 3).with_columns(slot=pl.lit(0), click=1 - pl.col("click"))

@@ -19,7 +19,7 @@ from recascade.data.reranking_inputs import RerankingInputs
 from recascade.errors import ConfigurationError, MissingDependencyError
 from recascade.files import write_atomically
 from recascade_psad.model import PSADModel
-from recascade_psad.run_folder import write_facts, write_weights
+from recascade_psad.run_folder import FACTS, write_facts, write_weights
 from recascade_psad.student_network import StudentNetwork, input_names, inputs_of_batch
 
 PROGRAM = "student.pt2"
@@ -52,7 +52,7 @@ def export_student(model: PSADModel, inputs: RerankingInputs, folder: Path, *, o
     Args:
         model: with a student.
         inputs: what turns requests into its batches.
-        folder: made where it is missing.
+        folder: made where it is missing; an earlier student in it is replaced.
         onnx: whether to write the ONNX file.
 
     Raises:
@@ -61,6 +61,10 @@ def export_student(model: PSADModel, inputs: RerankingInputs, folder: Path, *, o
     """
     student = student_of(model)
     folder.mkdir(parents=True, exist_ok=True)
+    # Nothing of an earlier student may be served with this one; without the settings, which come last, the folder reads
+    # as unfinished until all is there.
+    for name in (FACTS, PROGRAM, ONNX):
+        (folder / name).unlink(missing_ok=True)
     write_weights(folder, student)
     program = student_program(student)
     with write_atomically(folder / PROGRAM) as temporary:

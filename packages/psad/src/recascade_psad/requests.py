@@ -97,9 +97,12 @@ def batch_of(requests: Sequence[RerankRequest], inputs: RerankingInputs) -> Rera
     items = np.full((len(requests), width), -1, dtype=np.int64)
     scores = np.full((len(requests), width), -np.inf, dtype=np.float32)
     features = np.full((len(requests), width, len(inputs.feature_mean)), np.nan, dtype=np.float32)
+    # A score below single precision's range would become -inf, which means padding.
+    most = np.finfo(np.float32).max
     for row, request in enumerate(requests):
         length = len(request.items)
-        items[row, :length], scores[row, :length] = request.items, request.scores
+        items[row, :length] = request.items
+        scores[row, :length] = np.clip(np.array(request.scores, dtype=np.float64), -most, most)
         features[row, :length] = request.features
     context = Context(
         users=torch.tensor([request.user for request in requests]),

@@ -54,8 +54,12 @@ class TeacherReranker:
 
     @torch.no_grad()
     def rerank(self, batch: RerankingBatch, count: int) -> Tensor:
-        """int64 ``[B, count]``, best first; -1 where a list has fewer candidates."""
-        slots = min(count, batch.candidate_mask.shape[1])
+        """int64 ``[B, count]``, best first, the head of the whole list; -1 where a list has fewer candidates."""
+        assert self.model.teacher is not None
+        places = batch.candidate_mask.shape[1]
+        size = self.model.teacher.block_size(places)
+        # Whole blocks: the slots of a block see each other, so that a block cut short would be another one.
+        slots = min(-(-count // size) * size, places)
         with evaluation_mode(self.model):
             order = self.model.generate(self.model.encode(batch, slots)).order
-        return surplus_marked(order, batch.candidate_mask, count)
+        return surplus_marked(order[:, :count], batch.candidate_mask, count)

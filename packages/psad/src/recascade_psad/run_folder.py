@@ -19,7 +19,7 @@ from recascade.training.fit import WEIGHTS
 from recascade_psad.config import PSADConfig
 from recascade_psad.model import PSADModel
 
-_FACTS = "psad.json"
+FACTS = "psad.json"
 _TABLES = "requests.safetensors"
 _FORMAT = 1
 
@@ -44,7 +44,7 @@ def write_facts(directory: Path, config: PSADConfig, inputs: RerankingInputs) ->
     with write_atomically(directory / _TABLES) as temporary:
         save_file({name: np.ascontiguousarray(table) for name, table in tables.items()}, temporary)
     sizes = {name: value for name, value in values.items() if name not in tables}
-    write_json(directory / _FACTS, {"format": _FORMAT, "model": asdict(config), "sizes": sizes})
+    write_json(directory / FACTS, {"format": _FORMAT, "model": asdict(config), "sizes": sizes})
 
 
 def write_weights(directory: Path, model: PSADModel) -> None:
@@ -59,14 +59,14 @@ def open_run(directory: Path) -> OpenedRun:
     Raises:
         DataError: the folder is not that of a finished run, or a file in it is damaged.
     """
-    if not (directory / _FACTS).is_file() or not (directory / WEIGHTS).is_file():
+    if not (directory / FACTS).is_file() or not (directory / WEIGHTS).is_file():
         raise DataError(
-            f"{directory} is no finished run of PSAD (it has no {_FACTS} and {WEIGHTS}); name the folder of one seed "
+            f"{directory} is no finished run of PSAD (it has no {FACTS} and {WEIGHTS}); name the folder of one seed "
             "of 'recascade run psad', or one that 'recascade psad export' wrote."
         )
-    stored: dict[str, Any] = read_json(directory / _FACTS)
+    stored: dict[str, Any] = read_json(directory / FACTS)
     if stored.get("format") != _FORMAT:
-        raise DataError(f"{directory / _FACTS} is of a format that this version does not read; train or export again.")
+        raise DataError(f"{directory / FACTS} is of a format that this version does not read; train or export again.")
     config = compose_sections({"model": PSADConfig}, flatten({"model": stored["model"]}))["model"]
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in stored["sizes"].items()

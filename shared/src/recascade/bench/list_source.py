@@ -140,7 +140,9 @@ def _unsplit(protocol: str, ties: str) -> dict[str, Any]:
 def _record(identity: list[Any], settings: ListsConfig, rounds: list[RerankingLists]) -> dict[str, Any]:
     facts = rounds[0].facts
     tested = sum(lists.facts["lists"]["test"] for lists in rounds)
-    made = {"earlier_stage": facts["initial"], "share_without_click": facts.get("share_without_click")}
+    # Lists of other builders, and lists that were kept by an earlier version, do not have all of them.
+    shares = {name: facts.get(name) for name in ("share_without_click", "share_had_before")}
+    made = {"earlier_stage": facts["initial"], **shares}
     return {
         "fingerprint": _fingerprint(identity),
         "counts": {f"{part}_lists": count for part, count in facts["lists"].items()} | {"test_lists": tested},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,9 @@ from recascade.errors import DataError
 
 _TRAINED, _BEFORE_TEST, _TEST = 0, 1, 2
 _REQUESTS_AT_ONCE = 256
+# Share of candidates that their user had before, above which lists without such positives are warned of.
+_MANY_HAD_BEFORE = 0.01
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def lists_from_events(data: EncodedSplit, retriever: Retriever, config: ListsCon
     stream, regions = _stream(data)
     requests = _sample(_requests(data, stream, regions, config), config)
     items, scores = _retrieve(retriever, stream, requests, config)
-    labels = _labels(items, stream, requests, len(data.items))
+    labels = _within(items, stream, requests.starts, requests.ends, len(data.items))
     found = items >= 0
     clicked = labels.sum(axis=1) > 0
     kept = found.any(axis=1) & (clicked | (not config.clicked_only))
@@ -69,10 +73,15 @@ def lists_from_events(data: EncodedSplit, retriever: Retriever, config: ListsCon
                 "lists.initial, or hold out more events (split.validation_fraction, split.test_fraction)."
             )
         unclicked[part] = float(1 - clicked[of_part].mean())
-    facts = {"initial": config.initial, "lists": counts, "share_without_click": unclicked}
     rows = np.flatnonzero(kept)
     requests = requests.take(rows)
-    found = found[rows]
+    items, scores, labels, found = items[rows], scores[rows], labels[rows], found[rows]
+    facts = {
+        "initial": config.initial,
+        "lists": counts,
+        "share_without_click": unclicked,
+        "share_had_before": _shares_had_before(items, labels, stream, requests, len(data.items)),
+    }
     users = data.users.decode(requests.users)
     numbers = requests.starts - stream.offsets[requests.users]
     return RerankingLists(
@@ -90,9 +99,9 @@ def lists_from_events(data: EncodedSplit, retriever: Retriever, config: ListsCon
         events=stream,
         history_ends=requests.starts,
         offsets=offsets_of(found.sum(axis=1)),
-        items=items[rows][found].astype(np.int32),
-        scores=scores[rows][found],
-        labels=labels[rows][found].astype(np.float32),
+        items=items[found].astype(np.int32),
+        scores=scores[found],
+        labels=labels[found].astype(np.float32),
         features=np.zeros((int(found.sum()), 0), dtype=np.float32),
         parts=requests.parts,
         facts=facts,
@@ -185,11 +194,40 @@ def _context(stream: EventSequences, users: NDArray[np.int64], ends: NDArray[np.
     )
 
 
-def _labels(items: NDArray[np.int64], stream: EventSequences, requests: _Requests, catalogue: int) -> NDArray[np.bool_]:
-    """bool ``[Q, n]``: whether the user had the candidate within the request's events."""
-    lengths = requests.ends - requests.starts
-    outcome = stream.items[ranges(requests.starts, lengths)].astype(np.int64)
-    wanted = np.unique(np.repeat(np.arange(len(lengths)), lengths) * catalogue + outcome)
+def _within(
+    items: NDArray[np.int64],
+    stream: EventSequences,
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    catalogue: int,
+) -> NDArray[np.bool_]:
+    """bool ``[Q, n]``: whether the candidate is among the events from ``starts`` to ``ends`` (excluded)."""
+    lengths = ends - starts
+    events = stream.items[ranges(starts, lengths)].astype(np.int64)
+    wanted = np.unique(np.repeat(np.arange(len(lengths)), lengths) * catalogue + events)
     keys = np.arange(len(items))[:, None] * catalogue + items
-    labels: NDArray[np.bool_] = np.isin(keys, wanted) & (items >= 0)
-    return labels
+    within: NDArray[np.bool_] = np.isin(keys, wanted) & (items >= 0)
+    return within
+
+
+def _shares_had_before(
+    items: NDArray[np.int64], labels: NDArray[np.bool_], stream: EventSequences, requests: _Requests, catalogue: int
+) -> dict[str, float]:
+    """Which share of the candidates, and of the positives, stands in the user's own history; a warning where only
+    candidates do."""
+    had = np.zeros(items.shape, dtype=bool)
+    for start in range(0, len(items), _REQUESTS_AT_ONCE):
+        rows = slice(start, start + _REQUESTS_AT_ONCE)
+        begins = stream.offsets[requests.users[rows]]
+        had[rows] = _within(items[rows], stream, begins, requests.starts[rows], catalogue)
+    share = float(had.sum() / (items >= 0).sum())
+    positives = int(labels.sum())
+    repeated = int((had & labels).sum())
+    if share > _MANY_HAD_BEFORE and positives and not repeated:
+        _log.warning(
+            "%.1f %% of the lists' candidates are items that their user had before, and no positive is: nobody here "
+            "has an item twice, and any order that puts such candidates last looks good. Set lists.exclude_seen=true "
+            "(in a cascade, evaluation.exclude_seen=true).",
+            100 * share,
+        )
+    return {"candidates": share, "positives": repeated / positives if positives else 0.0}

@@ -28,10 +28,11 @@ def lists_from_impressions(
     """Put the impressions of each request together, and cut the requests by time.
 
     A request are the impressions that agree in the columns ``lists.request``, without a pause of more than
-    ``lists.gap`` seconds and at most ``lists.candidates`` of them; the next one begins a new list. An item that was
-    shown twice keeps its first place, and is clicked if either was. The users' profile are the text columns whose name
-    begins with ``user_`` (without ``user_id``); the history are a user's earlier clicks, where there is a ``user_id``.
-    Items and profile values are numbered by the training lists alone.
+    ``lists.gap`` seconds and at most ``lists.candidates`` of them, in the order of ``lists.place`` or else of their
+    time; the next one begins a new list. An item that was shown twice keeps its first place, and is clicked if either
+    was. The users' profile are the text columns whose name begins with ``user_`` (without ``user_id``); the history are
+    a user's earlier clicks, where there is a ``user_id``. Items and profile values are numbered by the training lists
+    alone.
 
     Args:
         impressions: ``item_id``, ``timestamp`` (seconds), the label and the columns that ``config`` names.
@@ -115,10 +116,11 @@ def _with_lists(impressions: pl.DataFrame, config: ListsConfig) -> pl.DataFrame:
     if config.gap:
         changed |= pl.col("timestamp").diff() > config.gap
     ordered = ordered.with_columns(request=changed.fill_null(value=True).cum_sum())
+    if config.place:
+        # Before requests are cut: the first list of a long one holds its first places, whatever the log's order.
+        ordered = ordered.sort("request", config.place, maintain_order=True)
     place = pl.int_range(pl.len()).over("request")
     ordered = ordered.with_columns(list=pl.struct("request", place // config.candidates).rle_id())
-    if config.place:
-        ordered = ordered.sort("list", config.place, maintain_order=True)
     label = pl.col(config.label).max().over("list", "item_id")
     once = ordered.with_columns(label).unique(["list", "item_id"], keep="first", maintain_order=True)
     named = pl.concat_str([pl.col(name).cast(pl.String) for name in config.request], separator="/")
