@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from recascade.bench.config import compose
@@ -69,6 +70,18 @@ def test_a_changed_stage_is_trained_anew_and_the_others_are_kept(home: Path, log
     fit_stages(experiment(log, tmp_path / "out", {**RULE, "model.reranker": "initial-order"}))
     new = {path.parent.name for path in (tmp_path / "out").rglob("stage.json")} - before
     assert [name.rpartition("-")[0] for name in new] == ["initial-order"]
+
+
+def test_a_stage_of_a_changed_catalogue_is_trained_anew(home: Path, tmp_path: Path) -> None:
+    """The split and its fingerprint stay the same: they know nothing of the catalogue's columns."""
+    described = tmp_path / "described"
+    markov_log(described, users=60, items=30, mean_length=12.0, features=True, seed=1)
+    settings = {"model.retriever": "popularity"}
+    fit_stages(experiment(described, tmp_path / "out", settings))
+    items = pl.read_parquet(described / "items.parquet")
+    items.with_columns(text=pl.lit("other")).write_parquet(described / "items.parquet")
+    fit_stages(experiment(described, tmp_path / "out", settings))
+    assert len(list((tmp_path / "out").rglob("stage.json"))) == 2
 
 
 def test_no_stage_learns_from_the_outcomes_of_validation_and_test(home: Path, log: Path, tmp_path: Path) -> None:

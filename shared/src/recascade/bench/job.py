@@ -27,6 +27,7 @@ from recascade.bench.list_source import prepared_lists
 from recascade.bench.registry import find_method
 from recascade.bench.reranking_job import measure_reranking
 from recascade.bench.run_processes import run_in_processes
+from recascade.bench.run_sources import check_sources
 from recascade.contracts.method import FIT_FILE, Experiment, Method
 from recascade.contracts.retriever import Retriever
 from recascade.data.encode import encode
@@ -66,6 +67,7 @@ def run_job(directory: Path, threads: int) -> dict[str, Any]:
             f"The data of {directory} have changed since the run began (now split {ground.fingerprint}); "
             "run the command again to measure on the new data."
         )
+    check_sources(config, ground, directory)
     result = _identity(config, method, ground, threads, started)
     try:
         if devices > 1:

@@ -10,6 +10,7 @@ from recascade.bench.config import RunConfig, same_run, save
 from recascade.bench.ground import Ground, ground_of_split
 from recascade.bench.list_source import prepared_lists
 from recascade.bench.needs import check_needs
+from recascade.bench.run_sources import check_sources
 from recascade.bench.runner import Event, Runner
 from recascade.bench.store import CONFIG_FILE, Run, run_directory
 from recascade.data.encode import encode
@@ -42,7 +43,8 @@ class Sweep:
 
 
 def lay_out(configs: Sequence[RunConfig], output: Path, on_split: Callable[[str], None]) -> Sweep:
-    """Make the splits and lists (once for all runs that share them) and write each run's ``config.yaml``.
+    """Make the splits and lists (once for all runs that share them) and write each run's ``config.yaml``
+    and ``sources.json``.
 
     Args:
         configs: the runs; two that come to the same thing are one run.
@@ -51,7 +53,8 @@ def lay_out(configs: Sequence[RunConfig], output: Path, on_split: Callable[[str]
 
     Raises:
         DataError: data that cannot be read or split.
-        ConfigurationError: data lack what a method needs, or a run's directory holds a run with another configuration.
+        ConfigurationError: data lack what a method needs, or a run's directory holds a run with another configuration
+            or of other files.
     """
     check_needs(configs)
     grounds: dict[tuple[str, str], Ground] = {}
@@ -65,6 +68,7 @@ def lay_out(configs: Sequence[RunConfig], output: Path, on_split: Callable[[str]
         directory = run_directory(output, ground.name, ground.fingerprint, config)
         if directory not in runs:
             _write_config(config, directory / CONFIG_FILE)
+            check_sources(config, ground, directory)
             runs[directory] = Run(directory)
     return Sweep(tuple(runs.values()), tuple(grounds.values()))
 

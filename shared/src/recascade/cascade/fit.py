@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from recascade.bench.config import WITHOUT_EFFECT, RunConfig
+from recascade.bench.run_sources import file_sources
 from recascade.cascade.cascade import Cascade, RerankingStage
 from recascade.cascade.config import CascadeConfig, Member
 from recascade.cascade.held_lists import without_latest
@@ -132,7 +133,8 @@ class _Fitter:
         self.experiment = experiment
         self.data = data
         ends = hashlib.sha256(data.train_ends.tobytes()).hexdigest()[:12]
-        self.origin = f"{data.manifest.fingerprint}-{ends}"
+        # A stage may read more of the data set than the split's fingerprint covers, as the catalogue's columns.
+        self.origin = f"{data.manifest.fingerprint}-{data.manifest.dataset_fingerprint[:12]}-{ends}"
         self.stages: list[FittedStage] = []
 
     def cascade(self, members: Mapping[str, Member], retrieved: int) -> Cascade:
@@ -261,6 +263,7 @@ def _identity(member: Member, settings: RunConfig) -> dict[str, Any]:
         "settings": asdict(settings.model),
         "trainer": trainer if member.method.trained else {},
         "seed": settings.seed,
+        "files": file_sources(settings),
     }
 
 
