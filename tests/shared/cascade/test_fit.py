@@ -27,6 +27,7 @@ from recascade.data.split import cached_split
 from recascade.data.synthetic import markov_log
 from recascade.errors import ConfigurationError, DataError
 from recascade.evaluation.requests import requests
+from recascade.settings import parse_overrides
 
 QUICK = {
     "trainer.max_epochs": 1,
@@ -152,6 +153,26 @@ def test_validation_events_cannot_be_trained_on(home: Path, log: Path, tmp_path:
     work = experiment(log, tmp_path / "out", RULE)
     with pytest.raises(ConfigurationError, match=r"trainer\.refit"):
         fit_stages(replace(work, data=work.data.with_validation_trained()))
+
+
+@pytest.mark.parametrize("setting", ["trainer.devices=2", "trainer.refit=true"])
+def test_what_a_cascade_cannot_be_trained_by_is_refused_before_anything_runs(setting: str) -> None:
+    """Several processes would wait for each other in a stage's folder; a refit would choose the weight on events that
+    both stages were trained on."""
+    key, _, _ = setting.partition("=")
+    without = {"model.ranker": "sasrec"}
+    with pytest.raises(ConfigurationError, match=key):
+        compose(METHOD, data="log", overrides={**without, **parse_overrides([setting])})
+    with pytest.raises(ConfigurationError, match=key):
+        compose(METHOD, data="log", overrides={**without, "model.ranker_settings": [setting]})
+
+
+def test_a_fit_refuses_what_a_cascade_cannot_be_trained_by(home: Path, log: Path, tmp_path: Path) -> None:
+    work = experiment(log, tmp_path / "out", {"model.retriever": "popularity"})
+    for change in ({"devices": 2}, {"refit": True}):
+        with pytest.raises(ConfigurationError, match="leave"):
+            fit_stages(replace(work, trainer=replace(work.trainer, **change)))
+    assert not list((tmp_path / "out").rglob("stage.json"))
 
 
 def test_cells_of_an_ablation_share_their_stages_and_their_costs(home: Path, log: Path, tmp_path: Path) -> None:

@@ -86,7 +86,8 @@ def compose(
         seed: seed of the run.
         overrides: dotted key → value, as ``{"trainer.max_epochs": 5}``.
 
-    A section whose dataclass has a method ``check()`` is asked to refuse values that are impossible together.
+    A section whose dataclass has a method ``check()`` is asked to refuse values that are impossible together, and the
+    method's own, where it has a method ``check_trainer(trainer)``, to refuse what it cannot be trained by.
 
     Raises:
         ConfigurationError: an unknown variant or key, or a value of the wrong type; it names the nearest valid one.
@@ -107,6 +108,8 @@ def compose(
     from_stage = RERANKING_SPLIT if reranking else {}
     from_variant = {f"model.{key}": value for key, value in method.variants[variant].items()}
     sections = compose_sections(schema, {**from_stage, **from_variant, **(overrides or {})})
+    if hasattr(sections["model"], "check_trainer"):
+        sections["model"].check_trainer(sections["trainer"])
     return RunConfig(method=method.name, variant=variant, seed=seed, data=data, **sections)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from recascade.bench.registry import find_method, installed_methods
@@ -13,6 +13,7 @@ from recascade.errors import ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
     from recascade.bench.config import RunConfig
+    from recascade.training.config import TrainerConfig
 
 NONE = "none"
 _SECTIONS = ("model", "trainer")
@@ -79,6 +80,20 @@ class CascadeConfig:
             )
         for member in self.members:
             member.config({})
+
+    def check_trainer(self, trainer: TrainerConfig) -> None:
+        """Refuse what a cascade cannot be trained by.
+
+        Raises:
+            ConfigurationError: ``trainer.devices`` or ``trainer.refit``, for all stages or one of them.
+        """
+        for each in (trainer, *(member.config(asdict(trainer)).trainer for member in self.members)):
+            if each.devices > 1:
+                raise ConfigurationError("A cascade is trained in one process; leave trainer.devices out.")
+            if each.refit:
+                raise ConfigurationError(
+                    "trainer.refit would train a cascade on the events that choose its weight and epochs; leave it out."
+                )
 
     @property
     def members(self) -> tuple[Member, ...]:

@@ -81,7 +81,7 @@ def fit(experiment: Experiment) -> Cascade:
     """Train what is not trained yet, leave a table of contents in the run directory, and return the cascade.
 
     Raises:
-        ConfigurationError: ``trainer.refit``, or a method that does not return what its stage needs.
+        ConfigurationError: ``trainer.refit`` or ``trainer.devices``, or a method that does not return what its stage needs.
         DataError: there is nothing to make lists from.
     """
     fitted = fit_stages(experiment)
@@ -105,6 +105,7 @@ def fit_stages(experiment: Experiment) -> FittedCascade:
     as good as those that will be served, and no stage learns from outcomes of the validation or test part.
     """
     config: CascadeConfig = experiment.config
+    config.check_trainer(experiment.trainer)
     members = {member.slot: member for member in config.members}
     whole = _Fitter(experiment, experiment.data)
     cascade = whole.cascade(members, config.retrieved)
