@@ -34,7 +34,7 @@ from recascade.data.encode import encode
 from recascade.data.encoded import EncodedSplit
 from recascade.data.sources import resolve
 from recascade.data.split import Split, cached_split
-from recascade.errors import DataError, RecascadeError
+from recascade.errors import ConfigurationError, DataError, RecascadeError
 from recascade.evaluation.evaluate import Evaluation, evaluate
 from recascade.evaluation.requests import requests
 from recascade.evaluation.shards import ALONE, Shard
@@ -129,6 +129,11 @@ def _measure(
     validation, validation_cost = _evaluate(retriever, data, "validation", config, device, shard)
     if refit:
         again = _experiment(config, data.with_validation_trained(), split, directory)
+        if method.trained and "best_epoch" not in fit:
+            raise ConfigurationError(
+                f"trainer.refit trains for the epochs that validation chose, but {method.name!r} does not say how many "
+                "these were; leave it out."
+            )
         # What validation chose was the number of epochs; there is nothing left to choose.
         epochs = fit.get("best_epoch") or config.trainer.max_epochs
         trainer = replace(again.trainer, max_epochs=epochs, validate_every=0, patience=0)
