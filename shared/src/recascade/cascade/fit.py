@@ -81,7 +81,8 @@ def fit(experiment: Experiment) -> Cascade:
     """Train what is not trained yet, leave a table of contents in the run directory, and return the cascade.
 
     Raises:
-        ConfigurationError: ``trainer.refit`` or ``trainer.devices``, or a method that does not return what its stage needs.
+        ConfigurationError: ``trainer.refit`` or ``trainer.devices``, or a method that does not return what its stage
+            needs.
         DataError: there is nothing to make lists from.
     """
     fitted = fit_stages(experiment)
