@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,18 @@ def test_training_into_a_folder_measures_each_stage_and_refuses_another_cascade_
     (tmp_path / "out" / "cascade.json").unlink()
     with pytest.raises(DataError, match="no trained cascade"):
         open_cascade(tmp_path / "out")
+
+
+@pytest.mark.parametrize("missing", ["item-knn", "lists", "mmr"])
+def test_opening_a_cascade_trains_nothing(home: Path, log: Path, tmp_path: Path, missing: str) -> None:
+    settings = {"model.reranker": "mmr", "model.retrieved": 20, "model.reranked": 8}
+    train(compose(METHOD, data=str(log), overrides=settings), tmp_path / "out", lambda _: None)
+    for folder in (tmp_path / "out" / "stages").glob(f"{missing}-*"):
+        shutil.rmtree(folder)
+    before = set((tmp_path / "out").rglob("*"))
+    with pytest.raises(DataError, match=rf"no trained stage {missing}-.* in .*stages; .* copy that folder too"):
+        open_cascade(tmp_path / "out")
+    assert set((tmp_path / "out").rglob("*")) == before
 
 
 GENERATORS = {
