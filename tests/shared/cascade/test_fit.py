@@ -210,6 +210,13 @@ def test_training_into_a_folder_measures_each_stage_and_refuses_another_cascade_
         open_cascade(tmp_path / "out")
 
 
+def test_a_rule_that_another_metric_chooses_is_another_stage(home: Path, log: Path, tmp_path: Path) -> None:
+    settings = {"model.reranker": "mmr", "model.retrieved": 20, "model.reranked": 8}
+    for monitor in ("ndcg@10", "clicks@2"):
+        fit_stages(experiment(log, tmp_path / "out", {**settings, "trainer.monitor": monitor}))
+    assert len(list((tmp_path / "out").rglob("mmr-*/stage.json"))) == 2
+
+
 @pytest.mark.parametrize("missing", ["item-knn", "lists", "mmr"])
 def test_opening_a_cascade_trains_nothing(home: Path, log: Path, tmp_path: Path, missing: str) -> None:
     settings = {"model.reranker": "mmr", "model.retrieved": 20, "model.reranked": 8}

@@ -30,6 +30,8 @@ from recascade.training.config import TrainerConfig
 WITHOUT_EFFECT = frozenset({"trainer.progress", "trainer.workers", "trainer.checkpoint_minutes"})
 """They change how a run is watched or fed, not what it computes: two runs that differ only here are one run."""
 
+MONITOR = "trainer.monitor"
+
 RERANKING_SPLIT: Mapping[str, Any] = MappingProxyType(
     {
         "split.protocol": "temporal",
@@ -111,6 +113,12 @@ def compose(
     if hasattr(sections["model"], "check_trainer"):
         sections["model"].check_trainer(sections["trainer"])
     return RunConfig(method=method.name, variant=variant, seed=seed, data=data, **sections)
+
+
+def concerns(method: Method, key: str) -> bool:
+    """Whether a setting for many methods means something to this one: how to train, to those that are trained; but
+    re-rankers that are not may choose a rule by ``trainer.monitor``."""
+    return method.trained or not key.startswith("trainer.") or (key == MONITOR and method.stage == "re-ranking")
 
 
 def as_dictionary(config: RunConfig) -> dict[str, Any]:

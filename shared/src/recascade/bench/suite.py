@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from recascade.bench.config import RunConfig, compose
+from recascade.bench.config import RunConfig, compose, concerns
 from recascade.bench.registry import find_method
 from recascade.contracts.named_files import with_absolute_files
 from recascade.errors import ConfigurationError, did_you_mean
@@ -78,8 +78,8 @@ class Suite:
 
     def _common_for(self, run: SuiteRun) -> dict[str, Any]:
         """What holds for all; how to train means nothing to a method that is not trained."""
-        trained = find_method(run.method).trained
-        return {key: value for key, value in self.common.items() if trained or not key.startswith("trainer.")}
+        method = find_method(run.method)
+        return {key: value for key, value in self.common.items() if concerns(method, key)}
 
 
 def configs_of(method_name: str, data: str, variant: str, seeds: int, overrides: Mapping[str, Any]) -> list[RunConfig]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from recascade.bench.config import WITHOUT_EFFECT, RunConfig
+from recascade.bench.config import WITHOUT_EFFECT, RunConfig, concerns
 from recascade.bench.run_sources import file_sources
 from recascade.cascade.cascade import Cascade, RerankingStage
 from recascade.cascade.config import CascadeConfig, Member
@@ -267,11 +267,15 @@ def _settings(experiment: Experiment, member: Member) -> RunConfig:
 
 
 def _identity(member: Member, settings: RunConfig) -> dict[str, Any]:
-    trainer = {key: value for key, value in asdict(settings.trainer).items() if f"trainer.{key}" not in WITHOUT_EFFECT}
+    trainer = {
+        key: value
+        for key, value in asdict(settings.trainer).items()
+        if f"trainer.{key}" not in WITHOUT_EFFECT and concerns(member.method, f"trainer.{key}")
+    }
     return {
         "method": member.method.name,
         "settings": asdict(settings.model),
-        "trainer": trainer if member.method.trained else {},
+        "trainer": trainer,
         "seed": settings.seed,
         "files": file_sources(settings),
     }
