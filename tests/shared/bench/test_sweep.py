@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -133,6 +134,15 @@ def test_a_directory_with_another_configuration_is_not_overwritten(run_sweep, lo
     path.write_text(path.read_text().replace("max_epochs: 50", "max_epochs: 51"))
     with pytest.raises(ConfigurationError, match=r"differs in trainer\.max_epochs"):
         lay_out(configs_of("acme", str(log), "default", 1, {}), tmp_path / "runs", lambda _: None)
+
+
+def test_the_same_data_by_another_path_are_said_to_be_that(run_sweep, log: Path, tmp_path: Path) -> None:
+    run_sweep({})
+    copied = shutil.copytree(log, tmp_path / "copy" / "log")
+    with pytest.raises(
+        ConfigurationError, match=rf"was begun with --data {log}, which holds the same events as {copied}"
+    ):
+        lay_out(configs_of("acme", str(copied), "default", 1, {}), tmp_path / "runs", lambda _: None)
 
 
 @pytest.fixture

@@ -90,7 +90,13 @@ def _write_config(config: RunConfig, path: Path) -> None:
     if not path.exists():
         save(config, path)
         return
-    different = same_run(config, Run(path.parent).config)
+    begun = Run(path.parent).config
+    different = same_run(config, begun)
+    if different == ["data"]:
+        raise ConfigurationError(
+            f"{path.parent} was begun with --data {begun.data}, which holds the same events as {config.data}; give the "
+            "same --data, or choose another --output."
+        )
     if different:
         raise ConfigurationError(
             f"{path.parent} holds a run that differs in {', '.join(different)} (made by another version or edited by "
