@@ -33,7 +33,7 @@ def made(**values: Any) -> CascadeConfig:
         ({"ranker": "hstu", "ranker_settings": ["dimensionn=3"]}, "no configuration key 'model.dimensionn'"),
         ({"ranker": "hstu", "ranker_settings": ["split.ties=file"]}, "holds for the whole cascade"),
         ({"ranker_settings": ["dimension=3"]}, "model.ranker is none"),
-        ({"retrieved": 20, "reranked": 30}, "more than the 20 candidates"),
+        ({"retrieved": 20, "reranked": 30, "reranker": "mmr"}, "more than the 20 candidates"),
         ({"held_share": 0.95}, "model.held_share is 0.95"),
         ({"retriever": "cascade"}, "serves cascade, not retrieval"),
     ],
@@ -41,6 +41,10 @@ def made(**values: Any) -> CascadeConfig:
 def test_a_cascade_that_cannot_work_is_refused_with_the_reason(values: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigurationError, match=sentence):
         made(**values)
+
+
+def test_without_a_re_ranker_its_number_of_candidates_means_nothing() -> None:
+    assert made(retrieved=20).reranked == 30
 
 
 def test_a_grid_with_one_impossible_cell_is_refused_before_anything_runs() -> None:

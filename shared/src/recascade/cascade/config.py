@@ -77,7 +77,7 @@ class CascadeConfig:
         check_within("model.held_share", self.held_share, 0, 0.9)
         if self.ranker_weight is not None and not 0 <= self.ranker_weight <= 1:
             raise ConfigurationError(f"model.ranker_weight is {self.ranker_weight}; it must be from 0 to 1, or null.")
-        if self.reranked > self.retrieved:
+        if self.reranker != NONE and self.reranked > self.retrieved:
             raise ConfigurationError(
                 f"model.reranked is {self.reranked}, more than the {self.retrieved} candidates of model.retrieved."
             )

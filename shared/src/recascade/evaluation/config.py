@@ -19,6 +19,12 @@ RANKING_METRICS = (
     "capped_map",
 )
 
+RESTRICTED_METRICS = ("recall", "ndcg")
+"""They say what the others say, restricted to repeated or to new targets."""
+
+RESTRICTIONS = ("repeat", "explore")
+"""Targets that a user had before, and those that are new to the user; ``recall@10/repeat``."""
+
 
 @dataclass
 class EvaluationConfig:
