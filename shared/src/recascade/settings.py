@@ -22,7 +22,8 @@ def compose_sections(schema: Mapping[str, type], overrides: Mapping[str, Any]) -
 
     Args:
         schema: name of the section → its dataclass.
-        overrides: dotted key → value, as ``{"trainer.max_epochs": 5}``.
+        overrides: dotted key → value, as ``{"trainer.max_epochs": 5}``; a text is read as YAML where the setting is
+            something else than a text.
 
     Raises:
         ConfigurationError: an unknown key, or a value of the wrong type; it names the nearest valid one.
@@ -39,10 +40,10 @@ def compose_sections(schema: Mapping[str, type], overrides: Mapping[str, Any]) -
 
 
 def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
-    """Dotted overrides as typed on the command line; the values are YAML.
+    """Dotted overrides as typed on the command line: texts, and lists of them; ``compose_sections`` reads them.
 
     >>> parse_overrides(["trainer.max_epochs=5", "evaluation.cutoffs=[5, 10]"])
-    {'trainer.max_epochs': 5, 'evaluation.cutoffs': [5, 10]}
+    {'trainer.max_epochs': '5', 'evaluation.cutoffs': ['5', '10']}
 
     Raises:
         ConfigurationError: a text without ``=``, a key given twice, or a value that is not YAML.
@@ -60,13 +61,14 @@ def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def parse_value(key: str, text: str) -> Any:
-    """The YAML value ``text`` of ``key``; nothing at all is the empty text, ``null`` is None.
+    """The YAML value ``text`` of ``key``, in which every scalar is still a text: only the setting's type can tell
+    whether ``010`` is a number or a name.
 
     Raises:
         ConfigurationError: it is not YAML, as ``[5,``.
     """
     try:
-        return yaml.safe_load(text) if text.strip() else ""
+        return yaml.load(text, Loader=yaml.BaseLoader) if text.strip() else ""
     except yaml.YAMLError as error:
         raise ConfigurationError(f"The value {text!r} of {key!r} cannot be read; write it as YAML.") from error
 
@@ -99,6 +101,7 @@ def _leaf_types(section: type, prefix: str) -> Iterator[tuple[str, Any]]:
 def _set(tree: DictConfig, types_of_keys: Mapping[str, Any], key: str, value: Any) -> None:
     if key not in types_of_keys:
         raise ConfigurationError(_unknown_key(key, list(types_of_keys)))
+    value = _read(value, types_of_keys[key])
     wrong = ConfigurationError(f"{key} must be {_in_words(types_of_keys[key])}, but {_as_typed(value)} was given.")
     if isinstance(value, float) and not math.isfinite(value):
         raise wrong
@@ -109,6 +112,20 @@ def _set(tree: DictConfig, types_of_keys: Mapping[str, Any], key: str, value: An
         raise wrong from error
     if isinstance(converted, float) and not math.isfinite(converted):
         raise wrong
+
+
+def _read(value: Any, kind: Any) -> Any:
+    """Texts as YAML reads them, but where the setting is a text itself and nothing else."""
+    parts = get_args(kind)
+    if isinstance(value, list):
+        return [_read(member, parts[0] if parts else Any) for member in value]
+    if not isinstance(value, str) or kind is str or get_origin(kind) is Literal:
+        return value
+    try:
+        read = yaml.safe_load(value) if value.strip() else value
+    except yaml.YAMLError:
+        return value
+    return value if read is not None and str in parts else read
 
 
 def _unknown_key(key: str, known: list[str]) -> str:

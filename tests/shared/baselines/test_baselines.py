@@ -57,12 +57,14 @@ def data(split: Split) -> EncodedSplit:
     return encode(split)
 
 
-def fit(method: Method, split: Split, data: EncodedSplit, directory: Path, **overrides: object) -> Retriever:
+def fit(
+    method: Method, split: Split, data: EncodedSplit, directory: Path, *, seed: int = 1, **overrides: object
+) -> Retriever:
     generative = any(field.name == "tokenizer" for field in dataclasses.fields(method.config))
     settings = {**(SMALL if method.trained else {}), **(SMALL_IDS if generative else {}), **overrides}
     config = compose(method, data="log", overrides=settings)
     directory.mkdir(exist_ok=True)
-    return method.run(Experiment(config.model, config.trainer, data, split, seed=1, directory=directory))
+    return method.run(Experiment(config.model, config.trainer, data, split, seed=seed, directory=directory))
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
@@ -96,6 +98,8 @@ def test_one_seed_gives_the_same_model_twice_and_another_seed_another(
     context = requests(data.events, data.test, torch.arange(5).numpy())
     first, second = (fit(method, split, data, tmp_path / name).retrieve(context, 10) for name in ("one", "two"))
     assert torch.equal(first.items, second.items) and torch.equal(first.scores, second.scores)
+    other = fit(method, split, data, tmp_path / "other", seed=2).retrieve(context, 10)
+    assert not torch.equal(first.scores, other.scores)
     facts = json.loads((tmp_path / "one" / FIT_FILE).read_text())
     assert facts["epochs"] == 2 and facts["parameters"] > 0 and facts["targets_per_second"] > 0
 

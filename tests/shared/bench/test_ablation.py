@@ -34,7 +34,21 @@ def test_one_factor_changes_at_most_one_thing(values: dict[str, list[int]]) -> N
 
 def test_commas_in_brackets_and_quotes_belong_to_a_value() -> None:
     parsed = parse_axes(["evaluation.cutoffs=[5,10],[20]", "model.name='a,b',c", "blocks=1,2"])
-    assert parsed == {"evaluation.cutoffs": [[5, 10], [20]], "model.name": ["a,b", "c"], "model.blocks": [1, 2]}
+    assert parsed == {
+        "evaluation.cutoffs": [["5", "10"], ["20"]],
+        "model.name": ["a,b", "c"],
+        "model.blocks": ["1", "2"],
+    }
+
+
+def test_members_of_an_axis_are_read_by_the_type_of_their_setting(acme: None) -> None:
+    runs = configs("acme", ["width=8,16", "split.target_domain=010,NO"])
+    assert [(run.model.width, run.split.target_domain) for run in runs] == [
+        (8, "010"),
+        (8, "NO"),
+        (16, "010"),
+        (16, "NO"),
+    ]
 
 
 @pytest.mark.parametrize("text", ["model.blocks", "model.blocks=", "model.blocks=[1", "=1,2"])

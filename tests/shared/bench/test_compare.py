@@ -42,6 +42,13 @@ def test_a_folder_of_runs_stands_for_all_in_it(runs: tuple[Path, Path]) -> None:
     assert [entry.method for entry in comparison.others] == ["co-visit"]
 
 
+def test_folders_may_overlap_in_different_spellings(runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(runs[0].parents[1])
+    comparison = compare_runs([runs[0].relative_to(runs[0].parents[1]), runs[0].parents[1], runs[1]])
+    assert comparison.reference.method == "popularity"
+    assert [entry.method for entry in comparison.others] == ["co-visit"]
+
+
 def test_different_splits_are_refused(floors: dict[str, Path]) -> None:
     with pytest.raises(DataError, match=r"not measured alike .*fingerprint"):
         compare_runs([floors["popularity"], floors["another split"]])

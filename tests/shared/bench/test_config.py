@@ -48,6 +48,10 @@ class Odd:
     sizes: list[int] = field(default_factory=lambda: [1])
     limit: int | None = None
     inner: Inner = field(default_factory=Inner)
+    names: list[str] = field(default_factory=list)
+    choice: str | None = None
+    anything: Any = 0
+    quoted: str = ""
 
 
 ODD = Method(name="odd", stage="retrieval", summary="", config=Odd, fit="nowhere:fit", variants={"default": {}})
@@ -163,12 +167,29 @@ def test_overrides_as_typed() -> None:
         "a.b=x=y",
     ]
     assert parse_overrides(typed) == {
-        "model.dimension": 32,
+        "model.dimension": "32",
         "trainer.learning_rate": "1e-3",
-        "evaluation.cutoffs": [5, 10],
+        "evaluation.cutoffs": ["5", "10"],
         "split.since": "",
         "a.b": "x=y",
     }
+
+
+@pytest.mark.parametrize("text", ["010", "NO", "12:30", "1.10", "0x10", "1_000", "2017-06-01", "null", "books"])
+def test_a_setting_that_is_a_text_takes_it_as_typed(text: str) -> None:
+    overrides = parse_overrides([f"split.target_domain={text}", f"model.names=[{text}]", f"model.choice={text}"])
+    config = compose(ODD, data="log", overrides=overrides)
+    assert config.split.target_domain == text
+    assert config.model.names == [text]
+    assert config.model.choice == (None if text == "null" else text)
+
+
+def test_other_settings_are_read_by_their_type() -> None:
+    typed = ["sizes=[3, 4]", "limit=null", "inner.rate=1e-3", "anything=5", "quoted='a, b'"]
+    model = compose(ODD, data="log", overrides=parse_overrides([f"model.{text}" for text in typed])).model
+    assert model == Odd(sizes=[3, 4], limit=None, inner=Inner(rate=0.001), anything=5, quoted="a, b")
+    read = compose(SASREC, data="log", overrides=parse_overrides(["trainer.compile=yes", "trainer.max_epochs=7"]))
+    assert read.trainer.compile is True and read.trainer.max_epochs == 7
 
 
 @pytest.mark.parametrize("text", ["model.dimension", "=3", "model.x=[1,", "--epochs"])

@@ -35,3 +35,9 @@ def test_run_on_two_devices_is_that_on_one(run_sweep) -> None:
     result, other = Run(shared).result, Run(alone).result
     assert result["cost"].keys() == other["cost"].keys() and result["cost"]["latency_ms"]["p50"] > 0
     assert result["cost"]["peak_memory_bytes"] > 0 and result["cost"]["epochs"] == 1
+
+
+def test_a_refit_for_epochs_that_nobody_chose_is_refused(run_sweep) -> None:
+    _, events = run_sweep({"trainer.refit": True})
+    assert [event.kind for event in events] == ["started", "failed"]
+    assert "'acme' does not say how many" in events[-1].problem

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import polars as pl
 import pytest
 
 from recascade.bench.compare import compare_runs
+from recascade.bench.config import same_run
 from recascade.bench.list_source import prepared_lists
 from recascade.bench.report.entry import gather
 from recascade.bench.report.record import records
@@ -19,6 +21,7 @@ from recascade.data.encode import encode
 from recascade.data.sources import resolve
 from recascade.data.split import cached_split
 from recascade.errors import ConfigurationError, DataError
+from recascade.settings import parse_overrides
 
 # The generated log's users live one after the other, so nobody has events before and after one moment.
 SPLIT = {"split.protocol": "ratio"}
@@ -81,8 +84,20 @@ def test_a_re_ranker_runs_is_compared_and_remembers_its_lists(log: Path, run, tm
     assert compared.others[0].seeds == [0, 1]
     assert "candidates of popularity" in compared.rules.ranking
     finished, _, _ = records(find_runs(tmp_path / "runs"))
-    commands = [entry.command for entry in gather(finished)]
-    assert all("lists.candidates=20" in command and "lists.initial=popularity" in command for command in commands)
+    for entry in gather(finished):
+        _, _, method, _, data, *words = shlex.split(entry.command)
+        overrides = [word for word in words if "=" in word]
+        assert {"lists.candidates=20", "lists.initial=popularity"} <= set(overrides)
+        (repeated,) = configs_of(method, data, "default", 1, parse_overrides(overrides))
+        assert same_run(repeated, Run(entry.runs[0].directory).config) == [], "the command repeats the run"
+
+
+def test_the_command_of_a_split_that_is_usual_elsewhere_says_it(judged: Path, run, tmp_path: Path) -> None:
+    """Re-ranking splits otherwise than the rest unless told."""
+    run("initial-order", judged, {"lists.candidates": 5, "split.protocol": "leave-one-out"})
+    (entry,) = gather(records(find_runs(tmp_path / "runs"))[0])
+    assert "split.protocol=leave-one-out" in entry.command
+    assert "split.targets" not in entry.command, "that is re-ranking's own"
 
 
 def test_each_fold_is_tested_once(judged: Path, run) -> None:

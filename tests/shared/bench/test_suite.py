@@ -46,6 +46,13 @@ def test_how_to_train_is_not_said_to_a_method_that_counts() -> None:
     assert popularity.trainer.max_epochs != 3
 
 
+def test_a_re_ranking_rule_is_chosen_by_the_metric_of_the_suite() -> None:
+    text = "data: log\ntrainer: {monitor: clicks@5, max_epochs: 3}\nruns: [{method: mmr}, {method: popularity}]\n"
+    mmr, popularity = parse_suite(text, "test").configs(data=None, seeds=None, overrides={})
+    assert (mmr.trainer.monitor, mmr.trainer.max_epochs) == ("clicks@5", 50)
+    assert popularity.trainer.monitor == "ndcg@10"
+
+
 @pytest.mark.parametrize("name", shipped_suites())
 def test_shipped_suites_are_valid(name: str) -> None:
     assert read_suite(name).configs(data=None, seeds=None, overrides={})

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +14,12 @@ import polars as pl
 import pytest
 import yaml
 
+from recascade.bench.job import run_job
 from recascade.bench.runner import Event
-from recascade.bench.store import CONFIG_FILE, LISTS_FILE, LOG_FILE, METRICS_FILE, RESULT_FILE, Run
+from recascade.bench.store import CONFIG_FILE, LISTS_FILE, LOG_FILE, METRICS_FILE, RESULT_FILE, SOURCES_FILE, Run
 from recascade.bench.suite import configs_of
 from recascade.bench.sweep import Sweep, lay_out
+from recascade.data.synthetic import markov_log
 from recascade.errors import ConfigurationError
 
 PROGRAM = """
@@ -131,6 +134,66 @@ def test_a_directory_with_another_configuration_is_not_overwritten(run_sweep, lo
     path.write_text(path.read_text().replace("max_epochs: 50", "max_epochs: 51"))
     with pytest.raises(ConfigurationError, match=r"differs in trainer\.max_epochs"):
         lay_out(configs_of("acme", str(log), "default", 1, {}), tmp_path / "runs", lambda _: None)
+
+
+def test_the_same_data_by_another_path_are_said_to_be_that(run_sweep, log: Path, tmp_path: Path) -> None:
+    run_sweep({})
+    copied = shutil.copytree(log, tmp_path / "copy" / "log")
+    with pytest.raises(
+        ConfigurationError, match=rf"was begun with --data {log}, which holds the same events as {copied}"
+    ):
+        lay_out(configs_of("acme", str(copied), "default", 1, {}), tmp_path / "runs", lambda _: None)
+
+
+@pytest.fixture
+def described(home: Path, tmp_path: Path) -> Path:
+    """A data set with texts that a test may change."""
+    markov_log(tmp_path / "described", users=60, items=30, mean_length=12.0, features=True, seed=1, name="described")
+    return tmp_path / "described"
+
+
+def change_texts(data: Path) -> None:
+    items = pl.read_parquet(data / "items.parquet")
+    items.with_columns(text=pl.lit("other")).write_parquet(data / "items.parquet")
+
+
+@pytest.mark.parametrize("noted", [True, False], ids=["noted", "of a version that noted nothing"])
+def test_a_run_of_a_changed_data_set_is_refused(described: Path, tmp_path: Path, noted: bool) -> None:
+    """The split and its fingerprint stay the same: they know nothing of the catalogue's columns."""
+    configs = configs_of("popularity", str(described), "default", 1, {})
+    (run,) = lay_out(configs, tmp_path / "runs", lambda _: None).runs
+    run_job(run.directory, threads=1)
+    if not noted:
+        (run.directory / SOURCES_FILE).unlink()
+    assert lay_out(configs, tmp_path / "runs", lambda _: None).finished_runs
+    change_texts(described)
+    with pytest.raises(ConfigurationError, match=r"computed from other files \(data changed since\)"):
+        lay_out(configs, tmp_path / "runs", lambda _: None)
+    with pytest.raises(ConfigurationError, match="computed from other files"):
+        run_job(run.directory, threads=1)
+
+
+def test_a_run_with_a_changed_file_is_refused_and_its_path_is_absolute(
+    home: Path, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "offered.txt").write_text("1\n2\n")
+    configs = configs_of("popularity", str(log), "default", 1, {"evaluation.candidates": "offered.txt"})
+    assert configs[0].evaluation.candidates == str(tmp_path / "offered.txt")
+    lay_out(configs, tmp_path / "runs", lambda _: None)
+    lay_out(configs, tmp_path / "runs", lambda _: None)
+    (tmp_path / "offered.txt").write_text("1\n3\n")
+    with pytest.raises(ConfigurationError, match=r"\(evaluation\.candidates changed since\)"):
+        lay_out(configs, tmp_path / "runs", lambda _: None)
+
+
+def test_lists_of_a_changed_catalogue_are_other_lists(described: Path, tmp_path: Path) -> None:
+    settings = {"split.protocol": "ratio", "lists.candidates": 20, "lists.window": 2}
+    configs = configs_of("initial-order", str(described), "default", 1, settings)
+    before = lay_out(configs, tmp_path / "runs", lambda _: None)
+    change_texts(described)
+    after = lay_out(configs, tmp_path / "runs", lambda _: None)
+    assert before.runs[0].directory != after.runs[0].directory
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ def made(**values: Any) -> CascadeConfig:
         ({"ranker": "hstu", "ranker_settings": ["dimensionn=3"]}, "no configuration key 'model.dimensionn'"),
         ({"ranker": "hstu", "ranker_settings": ["split.ties=file"]}, "holds for the whole cascade"),
         ({"ranker_settings": ["dimension=3"]}, "model.ranker is none"),
-        ({"retrieved": 20, "reranked": 30}, "more than the 20 candidates"),
+        ({"retrieved": 20, "reranked": 30, "reranker": "mmr"}, "more than the 20 candidates"),
         ({"held_share": 0.95}, "model.held_share is 0.95"),
         ({"retriever": "cascade"}, "serves cascade, not retrieval"),
     ],
@@ -42,9 +43,27 @@ def test_a_cascade_that_cannot_work_is_refused_with_the_reason(values: dict[str,
         made(**values)
 
 
+def test_without_a_re_ranker_its_number_of_candidates_means_nothing() -> None:
+    assert made(retrieved=20).reranked == 30
+
+
 def test_a_grid_with_one_impossible_cell_is_refused_before_anything_runs() -> None:
     with pytest.raises(ConfigurationError, match=r"model\.ranker is 'item-knn'"):
         ablation_configs("cascade", ["ranker=none,item-knn"], "log", "default", 1, one_factor=False)
+
+
+def test_the_metric_that_chooses_reaches_rules_and_must_fit_both_halves() -> None:
+    """A retrieval metric failed at the re-ranker, when everything before it was trained."""
+    overrides = {"model.retriever": "sasrec", "model.reranker": "mmr"}
+    config = compose(METHOD, data="log", overrides={**overrides, "trainer.monitor": "recall@5"})
+    assert [member.config(asdict(config.trainer)).trainer.monitor for member in config.model.members] == 2 * [
+        "recall@5"
+    ]
+    for monitor, slot in (("mrr@10", "reranker"), ("clicks@5", "retriever")):
+        with pytest.raises(ConfigurationError, match=f"model.{slot} is not chosen by"):
+            compose(METHOD, data="log", overrides={**overrides, "trainer.monitor": monitor})
+    own = {"trainer.monitor": "mrr@10", "model.reranker_settings": ["trainer.monitor=clicks@5"]}
+    compose(METHOD, data="log", overrides={**overrides, **own})
 
 
 def test_stages_get_the_common_trainer_and_their_own_settings_before_it() -> None:

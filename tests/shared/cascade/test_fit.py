@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from recascade.bench.config import compose
@@ -26,6 +28,7 @@ from recascade.data.split import cached_split
 from recascade.data.synthetic import markov_log
 from recascade.errors import ConfigurationError, DataError
 from recascade.evaluation.requests import requests
+from recascade.settings import parse_overrides
 
 QUICK = {
     "trainer.max_epochs": 1,
@@ -69,6 +72,18 @@ def test_a_changed_stage_is_trained_anew_and_the_others_are_kept(home: Path, log
     fit_stages(experiment(log, tmp_path / "out", {**RULE, "model.reranker": "initial-order"}))
     new = {path.parent.name for path in (tmp_path / "out").rglob("stage.json")} - before
     assert [name.rpartition("-")[0] for name in new] == ["initial-order"]
+
+
+def test_a_stage_of_a_changed_catalogue_is_trained_anew(home: Path, tmp_path: Path) -> None:
+    """The split and its fingerprint stay the same: they know nothing of the catalogue's columns."""
+    described = tmp_path / "described"
+    markov_log(described, users=60, items=30, mean_length=12.0, features=True, seed=1)
+    settings = {"model.retriever": "popularity"}
+    fit_stages(experiment(described, tmp_path / "out", settings))
+    items = pl.read_parquet(described / "items.parquet")
+    items.with_columns(text=pl.lit("other")).write_parquet(described / "items.parquet")
+    fit_stages(experiment(described, tmp_path / "out", settings))
+    assert len(list((tmp_path / "out").rglob("stage.json"))) == 2
 
 
 def test_no_stage_learns_from_the_outcomes_of_validation_and_test(home: Path, log: Path, tmp_path: Path) -> None:
@@ -141,6 +156,26 @@ def test_validation_events_cannot_be_trained_on(home: Path, log: Path, tmp_path:
         fit_stages(replace(work, data=work.data.with_validation_trained()))
 
 
+@pytest.mark.parametrize("setting", ["trainer.devices=2", "trainer.refit=true"])
+def test_what_a_cascade_cannot_be_trained_by_is_refused_before_anything_runs(setting: str) -> None:
+    """Several processes would wait for each other in a stage's folder; a refit would choose the weight on events that
+    both stages were trained on."""
+    key, _, _ = setting.partition("=")
+    without = {"model.ranker": "sasrec"}
+    with pytest.raises(ConfigurationError, match=key):
+        compose(METHOD, data="log", overrides={**without, **parse_overrides([setting])})
+    with pytest.raises(ConfigurationError, match=key):
+        compose(METHOD, data="log", overrides={**without, "model.ranker_settings": [setting]})
+
+
+def test_a_fit_refuses_what_a_cascade_cannot_be_trained_by(home: Path, log: Path, tmp_path: Path) -> None:
+    work = experiment(log, tmp_path / "out", {"model.retriever": "popularity"})
+    for change in ({"devices": 2}, {"refit": True}):
+        with pytest.raises(ConfigurationError, match="leave"):
+            fit_stages(replace(work, trainer=replace(work.trainer, **change)))
+    assert not list((tmp_path / "out").rglob("stage.json"))
+
+
 def test_cells_of_an_ablation_share_their_stages_and_their_costs(home: Path, log: Path, tmp_path: Path) -> None:
     cells = [{}, {"model.reranker": "mmr"}, {"model.reranker": "initial-order"}]
     configs = [config for cell in cells for config in configs_of("cascade", str(log), "default", 1, {**QUICK, **cell})]
@@ -173,6 +208,25 @@ def test_training_into_a_folder_measures_each_stage_and_refuses_another_cascade_
     (tmp_path / "out" / "cascade.json").unlink()
     with pytest.raises(DataError, match="no trained cascade"):
         open_cascade(tmp_path / "out")
+
+
+def test_a_rule_that_another_metric_chooses_is_another_stage(home: Path, log: Path, tmp_path: Path) -> None:
+    settings = {"model.reranker": "mmr", "model.retrieved": 20, "model.reranked": 8}
+    for monitor in ("ndcg@10", "clicks@2"):
+        fit_stages(experiment(log, tmp_path / "out", {**settings, "trainer.monitor": monitor}))
+    assert len(list((tmp_path / "out").rglob("mmr-*/stage.json"))) == 2
+
+
+@pytest.mark.parametrize("missing", ["item-knn", "lists", "mmr"])
+def test_opening_a_cascade_trains_nothing(home: Path, log: Path, tmp_path: Path, missing: str) -> None:
+    settings = {"model.reranker": "mmr", "model.retrieved": 20, "model.reranked": 8}
+    train(compose(METHOD, data=str(log), overrides=settings), tmp_path / "out", lambda _: None)
+    for folder in (tmp_path / "out" / "stages").glob(f"{missing}-*"):
+        shutil.rmtree(folder)
+    before = set((tmp_path / "out").rglob("*"))
+    with pytest.raises(DataError, match=rf"no trained stage {missing}-.* in .*stages; .* copy that folder too"):
+        open_cascade(tmp_path / "out")
+    assert set((tmp_path / "out").rglob("*")) == before
 
 
 GENERATORS = {

@@ -187,6 +187,9 @@ def test_events_that_come_in_are_known_to_the_next_request(served: Served) -> No
     found = served.ask("GET", "/explain?user=new")[1]
     assert found["known"] is True
     assert [event["item"] for event in found["history"]] == ["item-5", "item-3"]
+    served.ask("POST", "/events", {"user": "new", "items": ["item-7"]})
+    newest = served.ask("GET", "/explain?user=new")[1]["history"][0]["item"]
+    assert newest == "item-7", "without a time it happened after what is known"
     served.ask("POST", "/events", {"user": "new", "items": [f"item-{number}" for number in range(9)], "time": 11})
     assert served.ask("GET", "/explain?user=new")[1]["events"] == 5, "the latest five are kept"
     for other in ("other-1", "other-2"):

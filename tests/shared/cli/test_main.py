@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
@@ -103,6 +104,19 @@ def test_an_output_that_is_no_folder_is_named(home: Path, log: Path, call: Call,
     status, _, error = call("run", "popularity", "--data", str(log), "--output", "file/runs")
     assert status == 2
     assert "file/runs" in error and "Traceback" not in error
+
+
+def test_an_error_of_the_system_without_a_file_is_one_sentence(home: Path, call: Call, monkeypatch) -> None:
+    """As when the output goes to a full disk."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("recascade.cli.methods.command.callback", full)
+    status, _, error = call("methods")
+    assert (status, error) == (2, "Error: Reading or writing failed: No space left on device.\n")
+    with pytest.raises(OSError, match="No space left"):
+        call("methods", "--debug")
 
 
 def test_methods_lists_what_runs_and_how_to_install_the_rest(

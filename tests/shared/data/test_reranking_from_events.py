@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from mixed_domains import mixed_log
 
 from recascade.contracts.context import Context
 from recascade.contracts.retriever import TopK
@@ -19,6 +20,7 @@ from recascade.data.reranking_lists import RerankingLists
 from recascade.data.split import make_split
 from recascade.data.split_config import SplitConfig
 from recascade.errors import ConfigurationError, DataError
+from recascade.models.popularity import Popularity
 
 SPLIT = SplitConfig(protocol="temporal", targets="all", validation_fraction=0.4, test_fraction=0.2)
 ALL = ListsConfig(candidates=30, initial="recorder", clicked_only=False, most_lists=0, window=3)
@@ -67,6 +69,15 @@ def test_a_list_knows_nothing_of_its_own_time_or_later(tmp_path: Path) -> None:
     assert np.array_equal(first_unknown, lists.times)
     for asked in recorder.asked:
         assert (asked.timestamps <= asked.now[asked.rows]).all()
+
+
+def test_only_items_of_the_target_domain_are_listed(tmp_path: Path) -> None:
+    """As in evaluation and service: nothing else can answer a request."""
+    split = SplitConfig(protocol="ratio", targets="all", validation_fraction=0.4, target_domain="books")
+    data = encode(make_split(mixed_log(tmp_path / "mixed"), split, tmp_path / "split"))
+    assert data.rankable is not None
+    lists = lists_from_events(data, Popularity.fit(data), replace(ALL, candidates=10))
+    assert np.isin(lists.items, data.rankable).all()
 
 
 def test_the_earlier_stage_was_trained_before_every_list_and_test_lists_come_last(tmp_path: Path) -> None:

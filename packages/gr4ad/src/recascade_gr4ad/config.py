@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from recascade.contracts.checks import check_at_least, check_choice
+from recascade.contracts.named_files import names_a_file
 from recascade.errors import ConfigurationError
 from recascade.tokenizers.config import TokenizerConfig
 
@@ -99,7 +100,7 @@ class PreferenceConfig:
     """
 
     objective: str = "none"
-    start: str = ""
+    start: str = field(default="", metadata=names_a_file())
     requests: int = 4000
     length: int = 16
     exploration: float = 0.25
@@ -187,7 +188,7 @@ class GR4ADConfig:
     user_features: bool = True
     beams: list[int] = field(default_factory=lambda: [50])
     sharing: str = "popularity"
-    ids: str = ""
+    ids: str = field(default="", metadata=names_a_file())
     tokenizer: TokenizerConfig = field(default_factory=lambda: TokenizerConfig(name="ua-sid"))
     values: ValuesConfig = field(default_factory=ValuesConfig)
     preference: PreferenceConfig = field(default_factory=PreferenceConfig)

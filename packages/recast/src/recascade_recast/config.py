@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from recascade.contracts.checks import check_at_least, check_choice, check_within
+from recascade.contracts.named_files import names_a_file
 from recascade.errors import ConfigurationError
 from recascade.tokenizers.config import TokenizerConfig
 from recascade_recast.guard_config import GuardConfig
@@ -243,11 +244,11 @@ class ReCastConfig:
     """
 
     stage: str = "reinforce"
-    start: str = ""
+    start: str = field(default="", metadata=names_a_file())
     reinforced_users: float = 0.5
     beams: list[int] = field(default_factory=lambda: [50])
     sharing: str = "popularity"
-    ids: str = ""
+    ids: str = field(default="", metadata=names_a_file())
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     signal: SignalConfig = field(default_factory=SignalConfig)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from recascade.contracts.checks import check_at_least, check_choice, check_within
+from recascade.contracts.named_files import names_a_file
 from recascade.errors import ConfigurationError
 from recascade.training.config import LossConfig
 from recascade_taesar.backbone_config import BackboneConfig
@@ -143,7 +144,7 @@ class TaesarConfig:
     training_data: str = "regenerated"
     output: str = "union"
     insertion_rate: float = 0.4
-    models: str = ""
+    models: str = field(default="", metadata=names_a_file())
     regenerator: RegeneratorConfig = field(default_factory=RegeneratorConfig)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)

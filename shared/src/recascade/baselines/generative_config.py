@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from recascade.contracts.checks import check_at_least, check_choice
+from recascade.contracts.named_files import names_a_file
 from recascade.errors import ConfigurationError
 from recascade.tokenizers.config import TokenizerConfig
 
@@ -48,7 +49,7 @@ class TIGERConfig:
     code_start: str = "random"
     beams: list[int] = field(default_factory=lambda: [50])
     sharing: str = "popularity"
-    ids: str = ""
+    ids: str = field(default="", metadata=names_a_file())
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
 
     def check(self) -> None:
@@ -94,7 +95,7 @@ class DecoderOnlyConfig:
     code_start: str = "random"
     beams: list[int] = field(default_factory=lambda: [50])
     sharing: str = "popularity"
-    ids: str = ""
+    ids: str = field(default="", metadata=names_a_file())
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
 
     def check(self) -> None:

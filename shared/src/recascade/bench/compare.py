@@ -53,7 +53,8 @@ def compare_runs(folders: Sequence[Path], metrics: Sequence[str] = ()) -> Compar
         ConfigurationError: a metric that not every run has.
     """
     of_first = _finished([folders[0]])
-    runs = {run.directory.resolve(): run for run in [*of_first, *_finished(folders)]}
+    # The first folder comes last: where folders overlap, the reference keeps the spelling it is looked for by.
+    runs = {run.directory.resolve(): run for run in [*_finished(folders), *of_first]}
     rules = _shared_rules(list(runs.values()))
     entries = gather(runs.values())
     if len(entries) < 2:

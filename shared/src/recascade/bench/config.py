@@ -30,6 +30,8 @@ from recascade.training.config import TrainerConfig
 WITHOUT_EFFECT = frozenset({"trainer.progress", "trainer.workers", "trainer.checkpoint_minutes"})
 """They change how a run is watched or fed, not what it computes: two runs that differ only here are one run."""
 
+MONITOR = "trainer.monitor"
+
 RERANKING_SPLIT: Mapping[str, Any] = MappingProxyType(
     {
         "split.protocol": "temporal",
@@ -86,7 +88,8 @@ def compose(
         seed: seed of the run.
         overrides: dotted key → value, as ``{"trainer.max_epochs": 5}``.
 
-    A section whose dataclass has a method ``check()`` is asked to refuse values that are impossible together.
+    A section whose dataclass has a method ``check()`` is asked to refuse values that are impossible together, and the
+    method's own, where it has a method ``check_trainer(trainer)``, to refuse what it cannot be trained by.
 
     Raises:
         ConfigurationError: an unknown variant or key, or a value of the wrong type; it names the nearest valid one.
@@ -107,7 +110,15 @@ def compose(
     from_stage = RERANKING_SPLIT if reranking else {}
     from_variant = {f"model.{key}": value for key, value in method.variants[variant].items()}
     sections = compose_sections(schema, {**from_stage, **from_variant, **(overrides or {})})
+    if hasattr(sections["model"], "check_trainer"):
+        sections["model"].check_trainer(sections["trainer"])
     return RunConfig(method=method.name, variant=variant, seed=seed, data=data, **sections)
+
+
+def concerns(method: Method, key: str) -> bool:
+    """Whether a setting for many methods means something to this one: how to train, to those that are trained; but
+    re-rankers that are not may choose a rule by ``trainer.monitor``."""
+    return method.trained or not key.startswith("trainer.") or (key == MONITOR and method.stage == "re-ranking")
 
 
 def as_dictionary(config: RunConfig) -> dict[str, Any]:

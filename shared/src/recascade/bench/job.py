@@ -27,13 +27,14 @@ from recascade.bench.list_source import prepared_lists
 from recascade.bench.registry import find_method
 from recascade.bench.reranking_job import measure_reranking
 from recascade.bench.run_processes import run_in_processes
+from recascade.bench.run_sources import check_sources
 from recascade.contracts.method import FIT_FILE, Experiment, Method
 from recascade.contracts.retriever import Retriever
 from recascade.data.encode import encode
 from recascade.data.encoded import EncodedSplit
 from recascade.data.sources import resolve
 from recascade.data.split import Split, cached_split
-from recascade.errors import DataError, RecascadeError
+from recascade.errors import ConfigurationError, DataError, RecascadeError
 from recascade.evaluation.evaluate import Evaluation, evaluate
 from recascade.evaluation.requests import requests
 from recascade.evaluation.shards import ALONE, Shard
@@ -66,6 +67,7 @@ def run_job(directory: Path, threads: int) -> dict[str, Any]:
             f"The data of {directory} have changed since the run began (now split {ground.fingerprint}); "
             "run the command again to measure on the new data."
         )
+    check_sources(config, ground, directory)
     result = _identity(config, method, ground, threads, started)
     try:
         if devices > 1:
@@ -127,6 +129,11 @@ def _measure(
     validation, validation_cost = _evaluate(retriever, data, "validation", config, device, shard)
     if refit:
         again = _experiment(config, data.with_validation_trained(), split, directory)
+        if method.trained and "best_epoch" not in fit:
+            raise ConfigurationError(
+                f"trainer.refit trains for the epochs that validation chose, but {method.name!r} does not say how many "
+                "these were; leave it out."
+            )
         # What validation chose was the number of epochs; there is nothing left to choose.
         epochs = fit.get("best_epoch") or config.trainer.max_epochs
         trainer = replace(again.trainer, max_epochs=epochs, validate_every=0, patience=0)

@@ -79,7 +79,8 @@ def _from_events(config: RunConfig, dataset: Dataset, settings: ListsConfig) -> 
             "retrieval method, as item-knn."
         )
     split = cached_split(dataset, config.split)
-    identity = [_LAYOUT, split.manifest.fingerprint, asdict(settings)]
+    # The split's fingerprint says nothing of the catalogue, the users and further columns, which the lists hold too.
+    identity = [_LAYOUT, split.manifest.fingerprint, dataset.fingerprint, asdict(settings)]
     folder = _folder(dataset, identity)
     if not folder.is_dir():
         with write_folder_atomically(folder) as temporary:

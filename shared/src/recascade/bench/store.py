@@ -19,6 +19,7 @@ from recascade.errors import DataError
 from recascade.files import read_json
 
 CONFIG_FILE = "config.yaml"
+SOURCES_FILE = "sources.json"
 RESULT_FILE = "result.json"
 METRICS_FILE = "metrics.parquet"
 LISTS_FILE = "lists.parquet"

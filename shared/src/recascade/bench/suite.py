@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from recascade.bench.config import RunConfig, compose
+from recascade.bench.config import RunConfig, compose, concerns
 from recascade.bench.registry import find_method
+from recascade.contracts.named_files import with_absolute_files
 from recascade.errors import ConfigurationError, did_you_mean
 from recascade.settings import flatten
 
@@ -77,8 +78,8 @@ class Suite:
 
     def _common_for(self, run: SuiteRun) -> dict[str, Any]:
         """What holds for all; how to train means nothing to a method that is not trained."""
-        trained = find_method(run.method).trained
-        return {key: value for key, value in self.common.items() if trained or not key.startswith("trainer.")}
+        method = find_method(run.method)
+        return {key: value for key, value in self.common.items() if concerns(method, key)}
 
 
 def configs_of(method_name: str, data: str, variant: str, seeds: int, overrides: Mapping[str, Any]) -> list[RunConfig]:
@@ -86,9 +87,13 @@ def configs_of(method_name: str, data: str, variant: str, seeds: int, overrides:
     method = find_method(method_name)
     folder = Path(data).expanduser()
     where = str(folder.resolve()) if folder.is_dir() else data
-    return [
+    configs = [
         compose(method, data=where, variant=variant, seed=seed, overrides=overrides)
         for seed in range(seeds if method.trained else 1)
+    ]
+    return [
+        replace(config, model=with_absolute_files(config.model), evaluation=with_absolute_files(config.evaluation))
+        for config in configs
     ]
 
 

@@ -10,6 +10,7 @@ from recascade.bench.config import RunConfig, same_run, save
 from recascade.bench.ground import Ground, ground_of_split
 from recascade.bench.list_source import prepared_lists
 from recascade.bench.needs import check_needs
+from recascade.bench.run_sources import check_sources
 from recascade.bench.runner import Event, Runner
 from recascade.bench.store import CONFIG_FILE, Run, run_directory
 from recascade.data.encode import encode
@@ -42,7 +43,8 @@ class Sweep:
 
 
 def lay_out(configs: Sequence[RunConfig], output: Path, on_split: Callable[[str], None]) -> Sweep:
-    """Make the splits and lists (once for all runs that share them) and write each run's ``config.yaml``.
+    """Make the splits and lists (once for all runs that share them) and write each run's ``config.yaml``
+    and ``sources.json``.
 
     Args:
         configs: the runs; two that come to the same thing are one run.
@@ -51,7 +53,8 @@ def lay_out(configs: Sequence[RunConfig], output: Path, on_split: Callable[[str]
 
     Raises:
         DataError: data that cannot be read or split.
-        ConfigurationError: data lack what a method needs, or a run's directory holds a run with another configuration.
+        ConfigurationError: data lack what a method needs, or a run's directory holds a run with another configuration
+            or of other files.
     """
     check_needs(configs)
     grounds: dict[tuple[str, str], Ground] = {}
@@ -65,6 +68,7 @@ def lay_out(configs: Sequence[RunConfig], output: Path, on_split: Callable[[str]
         directory = run_directory(output, ground.name, ground.fingerprint, config)
         if directory not in runs:
             _write_config(config, directory / CONFIG_FILE)
+            check_sources(config, ground, directory)
             runs[directory] = Run(directory)
     return Sweep(tuple(runs.values()), tuple(grounds.values()))
 
@@ -86,7 +90,13 @@ def _write_config(config: RunConfig, path: Path) -> None:
     if not path.exists():
         save(config, path)
         return
-    different = same_run(config, Run(path.parent).config)
+    begun = Run(path.parent).config
+    different = same_run(config, begun)
+    if different == ["data"]:
+        raise ConfigurationError(
+            f"{path.parent} was begun with --data {begun.data}, which holds the same events as {config.data}; give the "
+            "same --data, or choose another --output."
+        )
     if different:
         raise ConfigurationError(
             f"{path.parent} holds a run that differs in {', '.join(different)} (made by another version or edited by "

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from recascade.bench.registry import find_method, installed_methods
 from recascade.contracts.checks import check_at_least, check_within
 from recascade.contracts.method import Method, Stage
 from recascade.errors import ConfigurationError, did_you_mean
+from recascade.evaluation.config import RANKING_METRICS
+from recascade.evaluation.list_config import LIST_METRICS
+from recascade.evaluation.monitor import split_monitor
 
 if TYPE_CHECKING:
     from recascade.bench.config import RunConfig
+    from recascade.training.config import TrainerConfig
 
 NONE = "none"
 _SECTIONS = ("model", "trainer")
@@ -73,12 +77,36 @@ class CascadeConfig:
         check_within("model.held_share", self.held_share, 0, 0.9)
         if self.ranker_weight is not None and not 0 <= self.ranker_weight <= 1:
             raise ConfigurationError(f"model.ranker_weight is {self.ranker_weight}; it must be from 0 to 1, or null.")
-        if self.reranked > self.retrieved:
+        if self.reranker != NONE and self.reranked > self.retrieved:
             raise ConfigurationError(
                 f"model.reranked is {self.reranked}, more than the {self.retrieved} candidates of model.retrieved."
             )
         for member in self.members:
             member.config({})
+
+    def check_trainer(self, trainer: TrainerConfig) -> None:
+        """Refuse what a cascade cannot be trained by.
+
+        Raises:
+            ConfigurationError: ``trainer.devices`` or ``trainer.refit``, for all stages or one of them; or a
+                ``trainer.monitor`` that a stage cannot be chosen by.
+        """
+        for each in (trainer, *(member.config(asdict(trainer)).trainer for member in self.members)):
+            if each.devices > 1:
+                raise ConfigurationError("A cascade is trained in one process; leave trainer.devices out.")
+            if each.refit:
+                raise ConfigurationError(
+                    "trainer.refit would train a cascade on the events that choose its weight and epochs; leave it out."
+                )
+
+        for member in self.members:
+            monitor, _ = split_monitor(member.config(asdict(trainer)).trainer.monitor)
+            known = LIST_METRICS if member.slot == "reranker" else RANKING_METRICS
+            if monitor not in known:
+                raise ConfigurationError(
+                    f"trainer.monitor is {monitor!r} of lists, which model.{member.slot} is not chosen by; take one of "
+                    f"{', '.join(known)}, or put another trainer.monitor into model.{member.slot}_settings."
+                )
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -136,9 +164,9 @@ class Member:
             seed: of the fit.
         """
         # Here, because a list of the methods must not wait for what composes configurations.
-        from recascade.bench.config import compose
+        from recascade.bench.config import compose, concerns
 
-        common = {f"trainer.{key}": value for key, value in trainer.items()} if self.method.trained else {}
+        common = {f"trainer.{key}": value for key, value in trainer.items() if concerns(self.method, f"trainer.{key}")}
         return compose(self.method, data=data, variant=self.variant, seed=seed, overrides={**common, **self.settings})
 
 

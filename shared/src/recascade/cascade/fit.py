@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import nn
 
-from recascade.bench.config import WITHOUT_EFFECT, RunConfig
+from recascade.bench.config import WITHOUT_EFFECT, RunConfig, concerns
+from recascade.bench.run_sources import file_sources
 from recascade.cascade.cascade import Cascade, RerankingStage
 from recascade.cascade.config import CascadeConfig, Member
 from recascade.cascade.held_lists import without_latest
@@ -80,7 +81,8 @@ def fit(experiment: Experiment) -> Cascade:
     """Train what is not trained yet, leave a table of contents in the run directory, and return the cascade.
 
     Raises:
-        ConfigurationError: ``trainer.refit``, or a method that does not return what its stage needs.
+        ConfigurationError: ``trainer.refit`` or ``trainer.devices``, or a method that does not return what its stage
+            needs.
         DataError: there is nothing to make lists from.
     """
     fitted = fit_stages(experiment)
@@ -96,16 +98,25 @@ def fit(experiment: Experiment) -> Cascade:
     return fitted.cascade
 
 
-def fit_stages(experiment: Experiment) -> FittedCascade:
+def fit_stages(experiment: Experiment, *, train: bool = True) -> FittedCascade:
     """Every stage, trained now or opened where it was trained before.
 
     The retriever and the ranker learn all training events. A re-ranker learns from lists, and these are made by a
     second retriever and ranker of the same settings, which have not seen the latest training events; so the lists are
     as good as those that will be served, and no stage learns from outcomes of the validation or test part.
+
+    Args:
+        experiment: of the whole cascade.
+        train: False opens alone what was trained before.
+
+    Raises:
+        ConfigurationError: as ``fit``.
+        DataError: as ``fit``; or a stage is not there, and must not be trained.
     """
     config: CascadeConfig = experiment.config
+    config.check_trainer(experiment.trainer)
     members = {member.slot: member for member in config.members}
-    whole = _Fitter(experiment, experiment.data)
+    whole = _Fitter(experiment, experiment.data, train)
     cascade = whole.cascade(members, config.retrieved)
     stages = list(whole.stages)
     preparation: list[Mapping[str, Any]] = []
@@ -114,11 +125,11 @@ def fit_stages(experiment: Experiment) -> FittedCascade:
         cascade = replace(cascade, ranker_weight=weight)
         preparation.append(facts)
     if "reranker" in members:
-        earlier = _Fitter(experiment, without_latest(experiment.data, config.held_share))
+        earlier = _Fitter(experiment, without_latest(experiment.data, config.held_share), train)
         # The weight of the whole: one chosen here would have seen the outcomes of the lists that it orders.
         maker = replace(earlier.cascade(members, config.retrieved), ranker_weight=cascade.ranker_weight)
         lists, origin, cost = _lists(earlier, maker, config)
-        stage = _fit_reranker(experiment, members["reranker"], lists, origin)
+        stage = _fit_reranker(earlier, members["reranker"], lists, origin)
         stages.append(stage[1])
         cascade = replace(cascade, reranking=RerankingStage(stage[0], lists.inputs, config.reranked))
         preparation += [*(each.facts for each in earlier.stages), cost]
@@ -128,11 +139,13 @@ def fit_stages(experiment: Experiment) -> FittedCascade:
 class _Fitter:
     """Fits methods on one set of training events, each in its folder."""
 
-    def __init__(self, experiment: Experiment, data: EncodedSplit) -> None:
+    def __init__(self, experiment: Experiment, data: EncodedSplit, train: bool) -> None:
         self.experiment = experiment
         self.data = data
+        self.train = train
         ends = hashlib.sha256(data.train_ends.tobytes()).hexdigest()[:12]
-        self.origin = f"{data.manifest.fingerprint}-{ends}"
+        # A stage may read more of the data set than the split's fingerprint covers, as the catalogue's columns.
+        self.origin = f"{data.manifest.fingerprint}-{data.manifest.dataset_fingerprint[:12]}-{ends}"
         self.stages: list[FittedStage] = []
 
     def cascade(self, members: Mapping[str, Member], retrieved: int) -> Cascade:
@@ -157,7 +170,7 @@ class _Fitter:
         settings = _settings(self.experiment, member)
         identity = {**_identity(member, settings), "data": self.origin, "exclude_seen": self.experiment.exclude_seen}
         folder = StageFolder.below(_shared(self.experiment), member.label, identity)
-        with folder.fitting():
+        with folder.fitting(train=self.train):
             fitted = member.method.run(
                 replace(
                     self.experiment,
@@ -187,7 +200,7 @@ def _ranker_weight(fitter: _Fitter, retriever: Retriever, ranker: Ranker) -> tup
         "seed": experiment.seed,
     }
     folder = StageFolder.below(_shared(experiment), _WEIGHT_FOLDER, identity)
-    with folder.fitting():
+    with folder.fitting(train=fitter.train):
         if folder.facts is None:
             chosen = best_weight(
                 retriever,
@@ -222,20 +235,19 @@ def _lists(fitter: _Fitter, maker: Cascade, config: CascadeConfig) -> tuple[Rera
         "lists": asdict(settings),
     }
     folder = StageFolder.below(_shared(experiment), _LISTS_FOLDER, identity)
-    with folder.fitting():
+    with folder.fitting(train=fitter.train):
         if folder.facts is None:
             lists_from_events(fitter.data, maker, settings).save(folder.path)
         lists = RerankingLists.load(folder.path)
     return lists, digest(identity), folder.facts or {}
 
 
-def _fit_reranker(
-    experiment: Experiment, member: Member, lists: RerankingLists, origin: str
-) -> tuple[Any, FittedStage]:
+def _fit_reranker(fitter: _Fitter, member: Member, lists: RerankingLists, origin: str) -> tuple[Any, FittedStage]:
+    experiment = fitter.experiment
     settings = _settings(experiment, member)
     identity = {**_identity(member, settings), "lists": origin}
     folder = StageFolder.below(_shared(experiment), member.label, identity)
-    with folder.fitting():
+    with folder.fitting(train=fitter.train):
         reranker = member.method.run_on_lists(
             RerankingExperiment(
                 config=settings.model,
@@ -255,12 +267,17 @@ def _settings(experiment: Experiment, member: Member) -> RunConfig:
 
 
 def _identity(member: Member, settings: RunConfig) -> dict[str, Any]:
-    trainer = {key: value for key, value in asdict(settings.trainer).items() if f"trainer.{key}" not in WITHOUT_EFFECT}
+    trainer = {
+        key: value
+        for key, value in asdict(settings.trainer).items()
+        if f"trainer.{key}" not in WITHOUT_EFFECT and concerns(member.method, f"trainer.{key}")
+    }
     return {
         "method": member.method.name,
         "settings": asdict(settings.model),
-        "trainer": trainer if member.method.trained else {},
+        "trainer": trainer,
         "seed": settings.seed,
+        "files": file_sources(settings),
     }
 
 

@@ -38,11 +38,14 @@ class Histories:
         """Whether anything is known of the user."""
         return user in self._new or user in self._rows
 
-    def add(self, user: str, items: Sequence[int], timestamps: Sequence[int]) -> None:
-        """Note what a user did; visible to the next request."""
+    def add(self, user: str, items: Sequence[int], time: int | None) -> None:
+        """Note what a user did, oldest first, at a time in seconds or, where that is not told, at that of the latest
+        event; visible to the next request."""
         with self._lock:
             old_items, old_times = self._new.pop(user, (np.zeros(0, np.int64), np.zeros(0, np.int64)))
-            times = np.concatenate([old_times, np.asarray(timestamps, dtype=np.int64)])
+            if time is None:
+                time = max(self._latest_trained(user), int(old_times.max(initial=0)))
+            times = np.concatenate([old_times, np.full(len(items), time, dtype=np.int64)])
             order = np.argsort(times, kind="stable")[-self._most_events :]
             both = np.concatenate([old_items, np.asarray(items, dtype=np.int64)])
             self._new[user] = (both[order], times[order])
@@ -58,6 +61,12 @@ class Histories:
             items = np.concatenate([self._events.items[known].astype(np.int64), items])
             times = np.concatenate([self._events.timestamps[known], times])
         return request(row, items, times, now)
+
+    def _latest_trained(self, user: str) -> int:
+        """Time of the user's last event in the split; 0 without one."""
+        row = self._rows.get(user, -1)
+        known = slice(0, 0) if row < 0 else slice(int(self._events.offsets[row]), int(self._events.offsets[row + 1]))
+        return int(self._events.timestamps[known].max(initial=0))
 
     def sample(self, count: int) -> list[str]:
         """Some users with a history, the same ones at every call."""

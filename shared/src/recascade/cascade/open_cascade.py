@@ -39,7 +39,7 @@ def open_cascade(directory: Path) -> OpenedCascade:
     """Open what ``recascade cascade train`` or a run of the benchmark left; nothing is trained.
 
     Raises:
-        DataError: the folder holds no trained cascade, or the data have changed since.
+        DataError: the folder holds no trained cascade, the data have changed since, or a stage is not where it was.
     """
     if not (directory / CASCADE_FILE).is_file():
         raise DataError(
@@ -57,7 +57,8 @@ def open_cascade(directory: Path) -> OpenedCascade:
             f"The data of {directory} have changed since it was trained (split {contents['split']}, now "
             f"{data.manifest.fingerprint}); train it again."
         )
-    fitted = fit_stages(experiment_of(config, data, split, directory, (directory / contents["shared"]).resolve()))
+    shared = (directory / contents["shared"]).resolve()
+    fitted = fit_stages(experiment_of(config, data, split, directory, shared), train=False)
     trained = {stage["slot"]: stage["version"] for stage in contents["stages"]}
     if {stage.slot: stage.version for stage in fitted.stages} != trained:
         raise DataError(f"{directory} was trained by another version of a method; train it again.")

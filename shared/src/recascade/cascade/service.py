@@ -141,8 +141,8 @@ class CascadeService:
     def _add_event(self, values: Mapping[str, Any]) -> Any:
         check_names(values, ("user", "items", "time"))
         user, names = text(values, "user"), texts(values, "items", MOST_EVENTS)
-        moment = whole_number(values, "time", 0, 0, _LATEST_TIME)
-        self._histories.add(user, self._catalogue.numbers(names), [moment] * len(names))
+        moment = whole_number(values, "time", 0, 0, _LATEST_TIME) if "time" in values else None
+        self._histories.add(user, self._catalogue.numbers(names), moment)
         return {"user": user, "added": len(names)}
 
     def _add_item(self, values: Mapping[str, Any]) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from recascade.contracts.method import FIT_FILE
+from recascade.errors import DataError
 from recascade.files import read_json, write_json
 from recascade.locks import alone_in
 
@@ -43,12 +44,23 @@ class StageFolder:
         return facts
 
     @contextmanager
-    def fitting(self) -> Iterator[None]:
+    def fitting(self, *, train: bool = True) -> Iterator[None]:
         """Fit inside the block: it is noted as finished when the block ends well.
 
         Another process that wants the same stage waits here, and then finds it finished. A fit that was finished
         before costs what it cost then; what opening it takes is not added.
+
+        Args:
+            train: False refuses a stage that is not finished.
+
+        Raises:
+            DataError: it is not finished, and must not be trained.
         """
+        if not train and self.facts is None:
+            raise DataError(
+                f"There is no trained stage {self.path.name} in {self.path.parent}; if the cascade was copied, copy "
+                "that folder too, beside it as it was; otherwise train it again with 'recascade cascade train'."
+            )
         with alone_in(self.path):
             begin, begin_cpu = time.perf_counter(), time.process_time()
             yield

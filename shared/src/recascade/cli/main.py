@@ -106,9 +106,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        if debug or error.filename is None:
+        if debug:
             raise
-        _say(f"Error: {error.filename} cannot be used: {error.strerror}.")
+        what = "Reading or writing failed" if error.filename is None else f"{error.filename} cannot be used"
+        _say(f"Error: {what}: {error.strerror or error}.")
         sys.exit(USER_ERROR)
     except Exception as error:
         if debug:

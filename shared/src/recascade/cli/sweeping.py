@@ -149,17 +149,30 @@ def _metric(configs: Sequence[RunConfig], wanted: str | None) -> str:
     """
     from recascade.errors import ConfigurationError, did_you_mean
 
-    measured = set.intersection(
-        *(
-            {f"{name}@{k}" for name in config.evaluation.metrics for k in config.evaluation.cutoffs}
-            for config in configs
-        )
-    )
     if wanted is None:
-        return _USUAL_METRIC if _USUAL_METRIC in measured else min(measured, default=_USUAL_METRIC)
-    if wanted.partition("/")[0] not in measured:
+        asked = set.intersection(*map(_asked, configs))
+        return _USUAL_METRIC if _USUAL_METRIC in asked else min(asked, default=_USUAL_METRIC)
+    measured = set.intersection(*map(_measured, configs))
+    if wanted not in measured:
         raise ConfigurationError(f"--metric {wanted} is not measured by every run.{did_you_mean(wanted, measured)}")
     return wanted
+
+
+def _asked(config: RunConfig) -> set[str]:
+    """The metrics that the settings of a run name."""
+    return {f"{name}@{k}" for name in config.evaluation.metrics for k in config.evaluation.cutoffs}
+
+
+def _measured(config: RunConfig) -> set[str]:
+    """All metrics of a run that an order may follow; some are there only where users repeat items, or where a re-ranker
+    has scores."""
+    from recascade.evaluation.config import RESTRICTED_METRICS, RESTRICTIONS
+
+    cutoffs = config.evaluation.cutoffs
+    if config.lists is not None:
+        return _asked(config) | {f"ild@{k}" for k in cutoffs if k > 1} | {"auc", "gauc"}
+    restricted = {f"{name}@{k}/{kind}" for name in RESTRICTED_METRICS for k in cutoffs for kind in RESTRICTIONS}
+    return _asked(config) | restricted
 
 
 def _how_to_go_on(plan: Sweep) -> str:

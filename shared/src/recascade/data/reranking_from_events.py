@@ -57,7 +57,7 @@ def lists_from_events(data: EncodedSplit, retriever: Retriever, config: ListsCon
     config.check()
     stream, regions = _stream(data)
     requests = _sample(_requests(data, stream, regions, config), config)
-    items, scores = _retrieve(retriever, stream, requests, config)
+    items, scores = _retrieve(retriever, stream, requests, config, data.rankable)
     labels = _within(items, stream, requests.starts, requests.ends, len(data.items))
     found = items >= 0
     clicked = labels.sum(axis=1) > 0
@@ -166,17 +166,24 @@ def _sample(requests: _Requests, config: ListsConfig) -> _Requests:
 
 
 def _retrieve(
-    retriever: Retriever, stream: EventSequences, requests: _Requests, config: ListsConfig
+    retriever: Retriever,
+    stream: EventSequences,
+    requests: _Requests,
+    config: ListsConfig,
+    rankable: NDArray[np.int64] | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Items int64 ``[Q, n]`` (-1 where a list is shorter) and their scores."""
     items = np.full((len(requests.users), config.candidates), -1, dtype=np.int64)
     scores = np.full(items.shape, np.nan, dtype=np.float32)
     device = str(getattr(retriever, "device", "cpu"))
+    candidates = None if rankable is None else torch.from_numpy(rankable).to(device)
     for start in range(0, len(items), _REQUESTS_AT_ONCE):
         rows = slice(start, start + _REQUESTS_AT_ONCE)
         context = _context(stream, requests.users[rows], requests.starts[rows]).to(device)
         with torch.inference_mode():
-            best = retriever.retrieve(context, config.candidates, exclude_seen=config.exclude_seen)
+            best = retriever.retrieve(
+                context, config.candidates, exclude_seen=config.exclude_seen, candidates=candidates
+            )
         items[rows], scores[rows] = best.items.cpu().numpy(), best.scores.cpu().numpy()
     return items, scores
 

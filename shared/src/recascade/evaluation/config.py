@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from recascade.contracts.named_files import names_a_file
 from recascade.errors import ConfigurationError, did_you_mean
 
 RANKING_METRICS = (
@@ -17,6 +18,12 @@ RANKING_METRICS = (
     "map",
     "capped_map",
 )
+
+RESTRICTED_METRICS = ("recall", "ndcg")
+"""They say what the others say, restricted to repeated or to new targets."""
+
+RESTRICTIONS = ("repeat", "explore")
+"""Targets that a user had before, and those that are new to the user; ``recall@10/repeat``."""
 
 
 @dataclass
@@ -40,7 +47,7 @@ class EvaluationConfig:
     metrics: list[str] = field(default_factory=lambda: ["hit_rate", "recall", "precision", "ndcg", "mrr", "map"])
     list_length: int = 0
     exclude_seen: bool = False
-    candidates: str = ""
+    candidates: str = field(default="", metadata=names_a_file())
     batch_size: int = 256
     max_users: int = 0
     seed: int = 0

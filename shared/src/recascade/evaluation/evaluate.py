@@ -15,15 +15,12 @@ from recascade.contracts.retriever import Retriever
 from recascade.data.encoded import EncodedSplit, HeldOut
 from recascade.errors import DataError, TrainingError
 from recascade.evaluation import beyond_accuracy, groups
-from recascade.evaluation.config import EvaluationConfig
+from recascade.evaluation.config import RESTRICTED_METRICS, RESTRICTIONS, EvaluationConfig
 from recascade.evaluation.ranking_metrics import ranking_metric
 from recascade.evaluation.requests import Targets, find_hits, requests, target_sets
 from recascade.evaluation.shards import ALONE, Shard
 
 Groups = dict[str, dict[str, dict[str, float]]]
-
-# Recall and NDCG say what the others say, restricted to repeated or to new targets.
-RESTRICTED_METRICS = ("recall", "ndcg")
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,7 @@ def _per_user_metrics(
     }
     if not targets.repeated.any():
         return values
-    for kind, chosen in (("repeat", targets.repeated), ("explore", ~targets.repeated)):
+    for kind, chosen in zip(RESTRICTIONS, (targets.repeated, ~targets.repeated), strict=True):
         rows = targets.rows[chosen]
         hits = find_hits(lists, rows, targets.items[chosen], items)
         counts = np.bincount(rows, minlength=len(lists)).astype(np.int64)

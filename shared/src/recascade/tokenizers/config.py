@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from recascade.contracts.named_files import names_a_file
 from recascade.errors import ConfigurationError, did_you_mean
 
 # Name → sizes where none are given. 3 × 256 as in TIGER; UA-SID's have the same 2^24 codes, spread as the paper's
@@ -35,7 +36,7 @@ class ContentConfig:
         missing: items of which nothing is known get the ``mean`` of the other vectors, or are an ``error``.
     """
 
-    source: str = "text"
+    source: str = field(default="text", metadata=names_a_file("text", "sentence-transformers"))
     columns: list[str] = field(default_factory=list)
     dimension: int = 256
     model: str = "sentence-t5-base"

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from recascade.bench.config import RERANKING_SPLIT
 from recascade.bench.report.record import RunRecord
 from recascade.data.reranking_config import ListsConfig
 from recascade.data.split_config import SplitConfig
@@ -128,6 +129,8 @@ class Entry:
         if len(self.runs) > 1:
             words += ["--seeds", str(len(self.runs))]
         defaults = asdict(SplitConfig())
+        if "lists" in config:
+            defaults |= {key.removeprefix("split."): value for key, value in RERANKING_SPLIT.items()}
         split = {f"split.{key}": value for key, value in config["split"].items() if value != defaults.get(key)}
         usual = asdict(ListsConfig())
         lists = {f"lists.{key}": value for key, value in config.get("lists", {}).items() if value != usual.get(key)}
