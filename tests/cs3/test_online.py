@@ -108,7 +108,7 @@ import json, time
 data, directory, overrides = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
 def slowly(done, there):
     print(done, flush=True)
-    time.sleep(0.01)
+    time.sleep(0.01)  # the kill shall find it at work
 run_online(compose_online(data, 0, overrides), Dataset.open(data), directory, slowly)
 """
 

@@ -104,7 +104,7 @@ def test_over_http_with_newer_checkpoints_and_metrics(served: tuple[Trained, Pat
     (newer,), versions = trained.service().recommend(["u3"], 4)
     deadline = time.monotonic() + 20
     while ask("GET", "/health")["versions"] != versions and time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(0.05)  # between two looks at another thread's work
     answer = ask("GET", "/recommend?user=u3&k=4")
     assert answer["versions"] == versions and answer["scores"] == pytest.approx(newer.scores, abs=1e-6)
     page = ask("GET", "/metrics")

@@ -221,7 +221,7 @@ def test_no_answer_mixes_two_snapshots_under_load(cms: bool) -> None:
         threads = [pool.submit(hammer) for _ in range(4)]
         for number in range(150):
             service.publish(*snapshots[number % len(snapshots)])
-            time.sleep(0.002)
+            time.sleep(0.002)  # lets the threads ask between two swaps
         ended.set()
         for thread in threads:
             thread.result()

@@ -208,7 +208,7 @@ def waiting(home: Path, log: Path, acme: None, tmp_path: Path, monkeypatch: pyte
     deadline = time.monotonic() + 120
     while not (marks := list(tmp_path.glob("runs/*/*/*/*/waiting"))):
         assert process.poll() is None and time.monotonic() < deadline, "the run did not begin"
-        time.sleep(0.1)
+        time.sleep(0.1)  # between two looks at another process's work
     yield process, marks[0].parent
     if process.poll() is None:
         process.kill()
@@ -218,7 +218,7 @@ def waiting(home: Path, log: Path, acme: None, tmp_path: Path, monkeypatch: pyte
 def wait_for(path: Path) -> bool:
     deadline = time.monotonic() + 60
     while not path.exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+        time.sleep(0.1)  # between two looks at another process's work
     return path.exists()
 
 

@@ -193,6 +193,7 @@ def _products(edition: _Edition, path: Path, scratch: Path, broken: str) -> pl.L
     described = frame.select(
         item_id=pl.col(edition.metadata_key),
         title=_plain(pl.col("title")),
+        # Each name cleaned within its list; again an expression of Polars, nothing is run from text.
         categories=categories.list.unique(maintain_order=True).list.eval(_plain(pl.element())),
         brand=_plain(brand),
         price=pl.col("price").str.extract(_PRICE).str.replace_all(",", "").cast(pl.Float32, strict=False),
