@@ -1,10 +1,10 @@
 """How well RelayGR's simulation foretells the real ranker: the same requests, computed and drawn from tables.
 
-First durations are measured (as ``recascade relaygr profile`` does). Then one trace is run at each of three loads with
-a device that computes every score in one thread and lets virtual time pass by the CPU time that it took, and simulated
-twice: with durations drawn from the tables (``foretold``), and with the scatter of the computed run around the tables
-(``explained``). Where only the latter agrees, it is not the simulation that errs: the machine has become slower or
-faster since the tables were measured.
+One trace is run at each of three loads with a device that computes every score in one thread and lets virtual time
+pass by the CPU time that it took, and simulated twice: with durations drawn from tables that were measured right before
+and right after it, as ``recascade relaygr profile`` does (``foretold``), and with the scatter of the computed run
+around the tables (``explained``). Where only the latter agrees, it is not the simulation that errs: the machine was
+slower or faster during the run than around it.
 
     python benchmarks/relaygr_fidelity.py --output fidelity.jsonl
 
@@ -28,7 +28,6 @@ from typing import Any
 import click
 import torch
 
-from recascade.files import write_json
 from recascade_relaygr.engine.history import RankInput
 from recascade_relaygr.engine.memory import PrefixMemory
 from recascade_relaygr.engine.works import TorchWorks
@@ -40,7 +39,7 @@ from recascade_relaygr.run_folder import request_of
 from recascade_relaygr.simulation.answers import Objective
 from recascade_relaygr.simulation.arms import ARMS
 from recascade_relaygr.simulation.config import WorkloadConfig
-from recascade_relaygr.simulation.cost_tables import read_durations
+from recascade_relaygr.simulation.cost_tables import KINDS, durations_of
 from recascade_relaygr.simulation.search import Timing, try_setting
 from recascade_relaygr.simulation.setting import Setting
 from recascade_relaygr.study.cells import compose
@@ -89,19 +88,12 @@ class ComputingDevice:
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
 @click.option("--seconds", default=30.0, show_default=True, help="Virtual seconds of each trace.")
 @click.option("--budget-ms", default=80.0, show_default=True, help="Of the ranking stage.")
-@click.option("--sweeps", default=15, show_default=True, help="Samples of each duration.")
+@click.option("--sweeps", default=15, show_default=True, help="Samples of each duration, before a run and after it.")
 @click.option("--seeds", default=1, show_default=True, help="Traces of each load.")
 def command(output: Path, seconds: float, budget_ms: float, sweeps: int, seeds: int) -> None:
     """Print, for each arm and load, what computing took, what the simulation foretold and what it explains."""
     torch.set_num_threads(1)
     model = HSTURanker(ITEMS, dimension=64, blocks=2, max_length=TOKENS + 2 * PAGE).eval()
-    tables = output.with_suffix(".costs.json")
-    if not tables.exists():
-        write_json(
-            tables,
-            measure_durations(model, ITEMS, candidates=(CANDIDATES,), page_tokens=PAGE, sweeps=sweeps, device="cpu"),
-        )
-    durations = read_durations(tables)
     overrides = {"relay.rank_budget_ms": budget_ms, "relay.cache.page_tokens": PAGE, "relay.degrade": False}
     _, _, relay = compose(overrides)
     layers, width = model.state_shape
@@ -113,20 +105,27 @@ def command(output: Path, seconds: float, budget_ms: float, sweeps: int, seeds: 
         memory.states.zero_()
         return ComputingDevice(TorchWorks(model, memory), device, ratios)
 
+    def profile() -> dict[str, Any]:
+        return measure_durations(model, ITEMS, candidates=(CANDIDATES,), page_tokens=PAGE, sweeps=sweeps, device="cpu")
+
     known = {_key(row): row for row in map(json.loads, output.read_text().splitlines())} if output.exists() else {}
     lanes = relay.executor.lanes
-    most = lanes / durations.costs.full_table.seconds(TOKENS, CANDIDATES)
     for name in ARM_NAMES:
         for load in LOADS:
             for seed in range(seeds):
                 row: dict[str, Any] = {"arm": name, "load": load, "seed": seed}
                 if _key(row) not in known:
-                    workload = WorkloadConfig(rate=load * most, prefix_tokens=TOKENS, gap_seconds=5.0)
+                    before = profile()
+                    durations = durations_of(before)
+                    rate = load * lanes / durations.costs.full_table.seconds(TOKENS, CANDIDATES)
+                    workload = WorkloadConfig(rate=rate, prefix_tokens=TOKENS, gap_seconds=5.0)
                     setting = Setting(ARMS[name], relay, durations, recent_tokens=PAGE - 1, candidates=CANDIDATES)
                     ratios: list[float] = []
                     really = replace(setting, wrap=partial(computing, ratios=ratios))
                     row["computed"] = _figures(really, workload, seconds, seed)
-                    row["foretold"] = _figures(setting, workload, seconds, seed)
+                    # What the relay believes is what it believed while computing; what it takes is known from both.
+                    around = replace(durations_of(_joined(before, profile())), predicted=durations.predicted)
+                    row["foretold"] = _figures(replace(setting, durations=around), workload, seconds, seed)
                     own = replace(setting, durations=replace(durations, factors=ratios))
                     row["explained"] = _figures(own, workload, seconds, seed)
                     row["others"] = max(os.getloadavg()[0] - 1, 0) / (os.cpu_count() or 1)
@@ -135,6 +134,18 @@ def command(output: Path, seconds: float, budget_ms: float, sweeps: int, seeds: 
                     known[_key(row)] = row
                 _print(known[_key(row)])
     sys.exit(_judge(list(known.values())))
+
+
+def _joined(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """One record with the samples of two."""
+    seconds = {
+        kind: [
+            [one + other for one, other in zip(row, more, strict=True)]
+            for row, more in zip(before["seconds"][kind], after["seconds"][kind], strict=True)
+        ]
+        for kind in KINDS
+    }
+    return before | {"seconds": seconds}
 
 
 def _figures(setting: Setting, workload: WorkloadConfig, seconds: float, seed: int) -> dict[str, float]:

@@ -93,43 +93,52 @@ def accelerator_like() -> Durations:
 
 
 def read_durations(path: Path) -> Durations:
-    """Durations that a device really took.
-
-    The file is JSON: ``device`` in words, ``token_bytes``, ascending ``lengths`` and ``candidates``, and ``seconds``,
-    with for each of ``full``, ``rank``, ``prefill`` and ``reload`` a list of samples for each length and, within it,
-    each number of candidates (one, for the last two).
+    """Durations that a device really took, from a file as ``recascade relaygr profile`` writes it.
 
     Raises:
-        DataError: the file does not say that.
+        DataError: the file does not hold what ``durations_of`` reads.
     """
-    record = read_json(path)
     try:
-        lengths, candidates = list(record["lengths"]), list(record["candidates"])
-        samples = {kind: record["seconds"][kind] for kind in KINDS}
-        medians = {kind: _quantiles(samples[kind], 0.5) for kind in KINDS}
-        slow = {kind: _quantiles(samples[kind], _PREDICTED) for kind in KINDS}
-
-        def tables(seconds: dict[str, list[list[float]]]) -> Costs:
-            return Costs(
-                *(
-                    CostTable(lengths, candidates if kind in ("full", "rank") else [1], seconds[kind], _PREDICTED)
-                    for kind in KINDS
-                )
-            )
-
-        return Durations(
-            device=str(record["device"]),
-            simulated=False,
-            token_bytes=int(record["token_bytes"]),
-            costs=tables(medians),
-            predicted=lambda: tables(slow),
-            factors=_factors(samples, medians),
-        )
+        return durations_of(read_json(path))
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise DataError(
             f"{path} is no table of measured durations ({type(error).__name__}: {error}); "
             "'recascade relaygr profile' writes one."
         ) from error
+
+
+def durations_of(record: Any) -> Durations:
+    """Durations that a device really took.
+
+    Args:
+        record: ``device`` in words, ``token_bytes``, ascending ``lengths`` and ``candidates``, and ``seconds``, with
+            for each of ``full``, ``rank``, ``prefill`` and ``reload`` a list of samples for each length and, within it,
+            each number of candidates (one, for the last two).
+
+    Raises:
+        KeyError, TypeError, ValueError or IndexError: the record does not say that.
+    """
+    lengths, candidates = list(record["lengths"]), list(record["candidates"])
+    samples = {kind: record["seconds"][kind] for kind in KINDS}
+    medians = {kind: _quantiles(samples[kind], 0.5) for kind in KINDS}
+    slow = {kind: _quantiles(samples[kind], _PREDICTED) for kind in KINDS}
+
+    def tables(seconds: dict[str, list[list[float]]]) -> Costs:
+        return Costs(
+            *(
+                CostTable(lengths, candidates if kind in ("full", "rank") else [1], seconds[kind], _PREDICTED)
+                for kind in KINDS
+            )
+        )
+
+    return Durations(
+        device=str(record["device"]),
+        simulated=False,
+        token_bytes=int(record["token_bytes"]),
+        costs=tables(medians),
+        predicted=lambda: tables(slow),
+        factors=_factors(samples, medians),
+    )
 
 
 def _quantiles(samples: Any, share: float) -> list[list[float]]:

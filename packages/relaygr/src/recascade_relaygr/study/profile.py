@@ -18,7 +18,7 @@ from recascade_relaygr.relay.costs import CostTable
 def measure_durations(
     ranker: PrefixRanker, items: int, *, candidates: Sequence[int], page_tokens: int, sweeps: int, device: str
 ) -> dict[str, Any]:
-    """What ``simulation.cost_tables.read_durations`` reads.
+    """What ``simulation.cost_tables.durations_of`` reads.
 
     On a CPU the time of one thread is taken, which other programs on the machine do not disturb.
 
