@@ -15,7 +15,7 @@ from recascade.errors import ConfigurationError
 from recascade_relaygr.relay.config import RelayConfig, RouterConfig
 from recascade_relaygr.relay.costs import CostTable
 from recascade_relaygr.relay.gateway import Gateway
-from recascade_relaygr.relay.observed_quantile import ObservedQuantile, RunningQuantile
+from recascade_relaygr.relay.observed_quantile import ObservedQuantile, RecentQuantile
 from recascade_relaygr.relay.rates import BusyWindow, TokenBucket
 from recascade_relaygr.relay.requests import OwnerLoad, PrefixKey, Sizes, Ticket
 from recascade_relaygr.relay.ring import HashRing
@@ -92,10 +92,15 @@ def test_work_within_any_window_keeps_its_limit(asked: list[tuple[float, float, 
 
 
 def test_quantiles_follow_what_is_observed() -> None:
-    running = RunningQuantile(0.9, 0.05)
-    for number in range(30_000):
-        running.observe((number * 7919 % 1000) / 1000)
-    assert running.value == pytest.approx(0.9, abs=0.1)
+    recent = RecentQuantile(0.9, window=10)
+    assert recent.value == 0.0
+    for value in (0.3, 0.1, 0.2):
+        recent.observe(value)
+    assert recent.value == 0.3
+    values = [(number * 7919 % 1000) / 1000 for number in range(100)]
+    for value in values:
+        recent.observe(value)
+    assert recent.value == sorted(values[-10:])[9]
     worked_out = ObservedQuantile(0.1, 7.0, 0.0)
     for number in range(100):
         worked_out.observe(float(number), 0.05 * number)

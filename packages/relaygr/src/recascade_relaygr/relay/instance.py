@@ -20,7 +20,7 @@ from recascade_relaygr.relay.executor import Executor
 from recascade_relaygr.relay.expander import Expander
 from recascade_relaygr.relay.fills import Fill, Fills
 from recascade_relaygr.relay.lifecycle import LifecycleWindow
-from recascade_relaygr.relay.observed_quantile import RunningQuantile
+from recascade_relaygr.relay.observed_quantile import RecentQuantile
 from recascade_relaygr.relay.patience import Patience
 from recascade_relaygr.relay.pending import Pending
 from recascade_relaygr.relay.promise_timer import PromiseTimer
@@ -29,7 +29,7 @@ from recascade_relaygr.relay.requests import InstanceGoneError, Outcome, OwnerLo
 from recascade_relaygr.relay.statistics import Statistics
 
 _MIB = 1 << 20
-_HIGH, _STEP = 0.99, 2e-3
+_HIGH = 0.99
 
 
 class Instance:
@@ -46,8 +46,8 @@ class Instance:
         token_bytes: bytes that one token takes in the prefix cache.
 
     Attributes:
-        delay: 99th percentile of the seconds that requests waited for a lane lately.
-        rank_cost: 99th percentile of the predicted seconds of ranking on a prefix lately.
+        delay: 99th percentile of the seconds that the last requests waited for a lane.
+        rank_cost: 99th percentile of the predicted seconds of the last rankings on a prefix.
     """
 
     def __init__(
@@ -75,8 +75,8 @@ class Instance:
         )
         if expander.enabled:
             self.cache.on_spent = self.fills.copy_to_host
-        self.delay = RunningQuantile(_HIGH, _STEP)
-        self.rank_cost = RunningQuantile(_HIGH, _STEP)
+        self.delay = RecentQuantile(_HIGH)
+        self.rank_cost = RecentQuantile(_HIGH)
         self._recent = RecentRequests(config.tombstone_seconds)
         self._promises = PromiseTimer(clock, self.cache)
         self._patience = Patience(config, costs, self.executor, self.fills)

@@ -1,10 +1,12 @@
-"""Quantiles of what was observed lately: one worked out now and then, one that follows every value."""
+"""Quantiles of what was observed lately: of many, worked out now and then, and of the last few, at any time."""
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import deque
 
 _OBSERVED = 4096
+_RECENT = 512
 _EVERY_SECONDS = 10.0
 
 
@@ -35,21 +37,31 @@ class ObservedQuantile:
             self.value = ordered[min(int(self.share * len(ordered)), len(ordered) - 1)]
 
 
-class RunningQuantile:
-    """Stochastic approximation of a quantile of values that are not negative (Robbins and Monro, 1951).
+class RecentQuantile:
+    """The smallest of the last few hundred values that at least a given share of them does not exceed, at any time.
+
+    While fewer values were seen than it takes to tell such a share, that is the largest of them, so that a rising load
+    shows at once.
 
     Args:
-        share: in (0, 1).
-        step: how far a value above may lift it.
+        share: in [0, 1].
+        window: values that count.
     """
 
-    def __init__(self, share: float, step: float) -> None:
+    def __init__(self, share: float, window: int = _RECENT) -> None:
         self.share = share
-        self.step = step
-        self.value = 0.0
+        self._values: deque[float] = deque(maxlen=window)
+        self._ordered: list[float] = []
+
+    @property
+    def value(self) -> float:
+        """0 before the first value."""
+        count = len(self._ordered)
+        return self._ordered[min(int(self.share * count), count - 1)] if count else 0.0
 
     def observe(self, value: float) -> None:
-        """Follow a value."""
-        # Rests where a share of the values lies below: there, rises and falls are equally much.
-        change = self.share if value > self.value else self.share - 1.0
-        self.value = max(self.value + self.step * change, 0.0)
+        """Note a value, and forget the oldest one that counted."""
+        if len(self._values) == self._values.maxlen:
+            del self._ordered[bisect_left(self._ordered, self._values[0])]
+        self._values.append(value)
+        insort(self._ordered, value)
