@@ -47,12 +47,14 @@ class Workload:
     budget: float
     seeds: int
     requests: int
+    seconds: float
     revisits: float
     slack: float
 
     def trace(self, rate: float, tokens: int, seed: int, **settings: float) -> list[Request]:
-        """Requests of one trace."""
-        return trace(rate, self.requests, tokens, self.revisits, seed, slack=self.slack, **settings)
+        """Requests of one trace: as many as were asked for, and as long."""
+        count = max(self.requests, round(rate * self.seconds))
+        return trace(rate, count, tokens, self.revisits, seed, slack=self.slack, **settings)
 
 
 class Cells:
@@ -75,7 +77,7 @@ class Cells:
             answers, instance = replay(arm, self.workload.model, self.workload.costs, asked, budget)
             unanswered = len(asked) - len(answers)
             # Nobody has come back yet at the beginning, and nothing has been learnt.
-            warm = asked[len(asked) // 5].time
+            warm = asked[len(asked) // 4].time
             answers = [(each, outcome) for each, outcome in answers if each.time >= warm]
             served = np.array([outcome.served for _, outcome in answers]) * 1e3
             short = np.array([outcome.served for each, outcome in answers if each.events < 1024]) * 1e3
@@ -104,7 +106,8 @@ class Cells:
 @click.argument("what", type=click.Choice(["throughput", "length", "short"]))
 @click.option("--output", type=click.Path(path_type=Path), default=Path("relaygr_replay.jsonl"), show_default=True)
 @click.option("--seeds", default=1, show_default=True, help="Traces.")
-@click.option("--requests", default=300, show_default=True, help="Of each trace.")
+@click.option("--requests", default=200, show_default=True, help="Of each trace, at least.")
+@click.option("--seconds", default=12.0, show_default=True, help="Of each trace, at least.")
 @click.option("--tokens", default=2048, show_default=True, help="Events of a long history.")
 @click.option("--revisits", default=0.6, show_default=True, help="Share of requests that are a later visit.")
 @click.option("--rate", default=6.0, show_default=True, help="Requests per second, where the rate is fixed.")
@@ -117,6 +120,7 @@ def main(
     output: Path,
     seeds: int,
     requests: int,
+    seconds: float,
     tokens: int,
     revisits: float,
     rate: float,
@@ -143,12 +147,13 @@ def main(
             )
         )
     workload = Workload(
-        name=f"{dimension}x{blocks} {revisits:g} {budget_ms:g} ms {slack_ms:g} ms {requests}",
+        name=f"{dimension}x{blocks} {revisits:g} {budget_ms:g} ms {slack_ms:g} ms {requests} {seconds:g} s",
         model=model,
         costs=costs,
         budget=budget,
         seeds=seeds,
         requests=requests,
+        seconds=seconds,
         revisits=revisits,
         slack=slack_ms / 1e3,
     )

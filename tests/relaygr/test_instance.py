@@ -111,6 +111,18 @@ def test_waiting_for_a_prefix_is_no_waiting_for_a_lane() -> None:
     assert world.instance.load().rank_delay == pytest.approx(0.0, abs=1e-9)
 
 
+def test_the_wait_of_a_prefix_for_a_lane_is_a_wait_for_a_lane() -> None:
+    world = World(executor__lanes=1, fill_on_rank=True)
+    world.rank("other", user="other", relay=False)
+    world.at(10)
+    world.rank("1", budget=1.0)
+    world.settle()
+    # 30 ms until the other's full inference ends, then 30 ms of running the prefix and 6 of ranking on it.
+    assert world.path("1") == "full" and world.answers["1"].served == pytest.approx(0.066)
+    assert world.answers["1"].queued == pytest.approx(0.030)
+    assert world.instance.load().rank_delay == pytest.approx(0.030)
+
+
 def test_a_fill_that_has_not_begun_is_called_off_for_full_inference() -> None:
     world = World(executor__lanes=1)
     world.rank("other", user="other")

@@ -16,7 +16,10 @@ class TriggerConfig:
 
     Attributes:
         enabled: False admits every prefix that has room (an ablation).
-        guard_ms: added to the predicted time of full inference before it is compared with the budget; 2.
+        risk_share: share of the ranking budget beyond which full inference is at risk; 0.8 (our choice: predictions
+            are 99th percentiles of a machine whose own speed moves, and a prefix too many costs little where lanes are
+            free).
+        guard_ms: margin on the predicted time of full inference and of a prefix; 2.
         fill_share: ρ, share of all lanes' time that prefixes may take; 0.5.
         burst_seconds: device seconds of fills that may be admitted at once beyond the rate; 0.2.
         slack_ms: time from signal to ranking request that nine of ten requests leave, to begin with; 30. Observed
@@ -25,6 +28,7 @@ class TriggerConfig:
     """
 
     enabled: bool = True
+    risk_share: float = 0.8
     guard_ms: float = 2.0
     fill_share: float = 0.5
     burst_seconds: float = 0.2
@@ -150,6 +154,7 @@ class RelayConfig:
         check_at_least("relay.cache.page_tokens", self.cache.page_tokens, 1)
         check_at_least("relay.executor.lanes", self.executor.lanes, 1)
         check_within("relay.trigger.fill_share", self.trigger.fill_share, 0, 1)
+        check_within("relay.trigger.risk_share", self.trigger.risk_share, 0, 1)
         for key, value in (
             ("rank_budget_ms", self.rank_budget_ms),
             ("join_slop_ms", self.join_slop_ms),

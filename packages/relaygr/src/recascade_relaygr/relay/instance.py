@@ -7,7 +7,6 @@ full inference; when even that is too late, over a shortened history. The state 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from recascade_relaygr.relay.arena import PageArena
@@ -202,7 +201,20 @@ class Instance:
         self._rank_in_full(pending)
 
     def _wait(self, pending: Pending, fill: Fill, path: Path, patience: float) -> None:
-        reached = fill.tokens
+        reached, since, worked = fill.tokens, self.clock.time(), fill.seconds
+
+        def waited() -> None:
+            # What the device did for the prefix meanwhile was no wait for a lane. Of a chunk that is under way at the
+            # beginning all counts as done meanwhile, of one under way at the end nothing.
+            pending.queued += max(self.clock.time() - since - (fill.seconds - worked), 0.0)
+
+        def score() -> None:
+            waited()
+            self._score(pending, fill.entry, path)
+
+        def give_up() -> None:
+            waited()
+            self._rank_in_full(pending)
 
         def leave() -> None:
             fill.waiters.remove(waiter)
@@ -220,9 +232,9 @@ class Instance:
                 return
             pending.stop_waiting()
             leave()
-            self._rank_in_full(pending)
+            give_up()
 
-        waiter = (pending, partial(self._score, pending, fill.entry, path), partial(self._rank_in_full, pending))
+        waiter = (pending, score, give_up)
         fill.waiters.append(waiter)
         pending.leave = leave
         if patience < float("inf"):

@@ -18,7 +18,7 @@ class Pending:
 
     Attributes:
         asked: clock time at which a lane was asked for; a prefix that had to be waited for came before.
-        queued: seconds from then until the device began; 0 until it has.
+        queued: seconds of waiting for a lane so far, until the device began or for the prefix's own lanes.
         over: whether it was answered or cancelled.
         timer: the end of the request's patience, while it waits for a prefix.
         leave: gives up its place among those who wait for a prefix; None while it does not wait.
@@ -36,7 +36,7 @@ class Pending:
 
     def begin(self, now: float) -> None:
         """The device begins to work for the request."""
-        self.queued = now - self.asked
+        self.queued += now - self.asked
 
     def answer(self, outcome: Outcome) -> None:
         """Tell the answer, if nobody has."""

@@ -111,7 +111,8 @@ class Outcome:
         path: how it came about.
         result: the device's scores of all candidates.
         prefix_tokens: events of the prefix that the scores know of.
-        queued: seconds that the ranking waited for a lane; a prefix that it waited for does not count.
+        queued: seconds of waiting for a lane, for the ranking or for the prefix that it waited for; the device working
+            for that prefix is no wait.
         served: seconds from the request's arrival at the instance to its answer.
         error: the device's failure where even the last resort failed; then there is no result.
     """

@@ -34,9 +34,9 @@ class Trigger:
     """Decides in O(1), from tables and counters.
 
     A request is admitted if, with ``Q`` the wait at the owner now or its 99th percentile of late, ``B`` the ranking
-    budget and ``T`` predicted 99th percentiles::
+    budget, ``risk`` a share of it, and ``T`` predicted 99th percentiles::
 
-        at risk    Q + T_full + guard > B
+        at risk    Q + T_full + guard > risk · B
         useful     T_rank ≤ B                      (otherwise the history is cut until it holds)
         in time    Q_fill + T_prefill ≤ slack + B - T_rank - guard
                                                    (T_reload where host memory holds the prefix, 0 where it is ready;
@@ -80,7 +80,7 @@ class Trigger:
         waiting = max(load.rank_queue, load.rank_delay) if load is not None else 0.0
         full = waiting + self.costs.full(sizes)
         if config.trigger.enabled:
-            if full + config.trigger.guard_ms / 1e3 <= budget:
+            if full + config.trigger.guard_ms / 1e3 <= config.trigger.risk_share * budget:
                 return Decision(False, "not-at-risk", sizes.prefix)
             if self.costs.rank(sizes) > budget:
                 shortened = self._affordable(sizes, budget)
