@@ -354,6 +354,30 @@ def test_the_lru_cache_across_requests_needs_no_signal() -> None:
     assert (world.path("0"), world.path("1")) == ("full", "relay")
 
 
+def test_a_copy_is_waited_for_as_long_as_full_inference_would_wait_for_a_lane() -> None:
+    world = World(executor__lanes=1, fill_on_rank=True, degrade=False, cache__capacity_mib=2.0)
+    world.rank("1")
+    world.settle(1.0)
+    world.rank("2", user="other")
+    world.settle(1.0)
+    assert world.instance.held(PrefixKey("v", "u"), b"1") == "copy"
+    world.rank("busy", user="busy", relay=False)
+    world.signal("3")
+    world.rank("3")
+    world.settle()
+    assert world.path("3") == "relay_reload"
+    assert world.answers["3"].served == pytest.approx(0.040 + 0.002 + 0.006)
+
+
+def test_in_an_overload_a_copy_that_takes_next_to_nothing_is_made_before_rankings() -> None:
+    world = World(executor__lanes=1, fill_on_rank=True, degrade=False)
+    for number in range(3):
+        world.rank(str(number), user=str(number), tokens=4096)
+    world.at(200)
+    assert world.device.count("copy") >= 1
+    assert len(world.answers) < 3
+
+
 def test_the_lru_cache_copies_what_it_may_free_to_host_memory_too() -> None:
     world = World(fill_on_rank=True, cache__eviction="lru", cache__capacity_mib=2.0, degrade=False)
     for user in ("u", "other"):

@@ -14,6 +14,9 @@ from recascade_relaygr.relay.pending import Pending
 from recascade_relaygr.relay.requests import Sizes
 from recascade_relaygr.relay.statistics import Statistics
 
+# Share of the time of running a prefix.
+_NEXT_TO_NOTHING = 0.05
+
 Waiter = tuple[Pending, Callable[[], None], Callable[[], None]]
 
 
@@ -104,7 +107,9 @@ class Fills:
             self._fail(fill, "cancelled")
 
     def copy_to_host(self, entry: Entry) -> None:
-        """Copy a spent entry to host memory when the device has time, unless it is there."""
+        """Copy a spent entry to host memory, unless it is there: before rankings where that takes next to nothing, for
+        in an overload there is no other time, and what is lost then has to be run again; else when the device has time.
+        """
         # A copy may have gone since, for want of room or of use.
         entry.copied = self.expander.get(entry.key, entry.fingerprint, self._now()) is not None
         if entry.copied:
@@ -127,7 +132,10 @@ class Fills:
                 entry.copied = self.expander.put(entry.key, entry.fingerprint, entry.tokens, size, result, self._now())
             self.cache.unpin(entry)
 
-        self.executor.fill(choose, done, cost)
+        if cost <= _NEXT_TO_NOTHING * self.costs.prefill(entry.tokens):
+            self.executor.rank(choose, done, cost, self._now())
+        else:
+            self.executor.fill(choose, done, cost)
 
     def _queue(self, fill: Fill) -> None:
         entry = fill.entry

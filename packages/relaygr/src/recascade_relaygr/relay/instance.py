@@ -224,9 +224,11 @@ class Instance:
 
         def impatient() -> None:
             nonlocal reached
-            # Most of a fill that is only slower than foretold is done, and full inference would begin at the beginning.
+            # Most of a fill that is only slower than foretold is done, and full inference would begin at the beginning;
+            # one that still waits for a lane waits where full inference would.
             now, pending.timer = self.clock.time(), None
-            more = self._patience.under_way(pending.request, fill, now) if fill.tokens > reached else 0.0
+            moves = fill.tokens > reached or not fill.begun
+            more = self._patience.under_way(pending.request, fill, now) if moves else 0.0
             if more > 0:
                 reached, pending.timer = fill.tokens, self.clock.call_at(now + more, impatient)
                 return

@@ -30,11 +30,13 @@ class Patience:
 
     def under_way(self, request: RankRequest, fill: Fill, now: float) -> float:
         """Seconds for a prefix that is being run or brought back; 0 where the answer would come too late."""
-        expected = self.fills.remaining(fill)
+        # Full inference would wait for a lane as long.
+        lane = self._wait_for_lane()
+        expected = lane + self.fills.remaining(fill)
         limit = request.deadline - now
         if not self.config.degrade:
             # An answer in full that is late anyway had better come from where it comes sooner.
-            limit = max(limit, self.costs.full(request.sizes))
+            limit = max(limit, lane + self.costs.full(request.sizes))
         in_time = expected + self.costs.rank(request.sizes) <= limit
         return expected + self.config.join_slop_ms / 1e3 if in_time else 0.0
 
@@ -50,5 +52,7 @@ class Patience:
         if not self.config.degrade:
             return float("inf")
         left = request.deadline - now - rank
-        expected = self.executor.rank_queue / self.executor.lanes + self.costs.prefill(sizes.prefix)
-        return left if expected <= left else 0.0
+        return left if self._wait_for_lane() + self.costs.prefill(sizes.prefix) <= left else 0.0
+
+    def _wait_for_lane(self) -> float:
+        return self.executor.rank_queue / self.executor.lanes
