@@ -81,8 +81,7 @@ class Snapshot:
             return torch.from_numpy(self.vectors[rows + 1])
         blocks: list[NDArray[np.float32]] = []
         if self.cross is not None:
-            # The stream names users a little ahead of the learner; these have no row yet and read the unknown user's.
-            blocks.append(self.cross[np.where(rows + 1 < len(self.cross), rows + 1, 0)])
+            blocks.append(self.cross[rows + 1])
         if cascade is not None:
             blocks.append(cascade)
         return self.model.user_vectors(rows, blocks, self.histories)
@@ -166,7 +165,8 @@ def _snapshot_of(
         tables=learner.scored,
         users=dict(zip(user_ids, range(len(user_ids)), strict=True)),
         items=items.ids.to_list(),
-        cross=None if tables.cross is None else tables.cross.users.values.numpy().copy(),
+        # The stream names users a little ahead of the learner; these have no row yet and read zeros.
+        cross=None if tables.cross is None else tables.cross.users.read(torch.arange(-1, len(user_ids))).numpy(),
         cascade_width=0 if tables.cascade is None else tables.cascade.users.width,
         histories=_copy_of_histories(tables.histories, model.history_length),
     )
