@@ -1,14 +1,14 @@
-"""CPU cost of one request with CS3 and without: parsing, two table reads, user tower, search over 100,000 items, JSON.
+"""CPU cost of one request with CS3 and without: parsing, table reads, user tower, search over 100,000 items, JSON.
 
-Run: python benchmarks/cs3_request_cost.py [--requests 2000] [--items 100000] [--users 20000]
+Run: python benchmarks/cs3_request_cost.py [--requests 2000] [--repetitions 3] [--items 100000] [--users 20000]
 
-Both services run in one process and are asked in turn, each request first of one and then of the other, with the order
-changing from request to request. A request enters as the bytes of ``GET /recommend`` into uvicorn's own protocol and
-ends with the bytes of the answer; only the socket is missing. Times are CPU times of the process, one thread computing
-at a time. CS3 is the serving preset (cycles in the user tower alone, not in its first layer) with cascade vectors in an
-in-process store. Weights and vectors are random, since cost does not depend on them; both services search the same
-items for the same queries: random directions in 16 or 64 dimensions, which nothing can prune much, and clustered ones,
-which an inverted file prunes best (the hardest base to add anything to).
+All services run in one process and are asked in turn, each request of all of them, in a random order. A request enters
+as the bytes of ``GET /recommend`` into uvicorn's own protocol and ends with the bytes of the answer; only the socket is
+missing. Times are CPU times of the process, one thread computing at a time. CS3 is the serving preset (cycles in the
+user tower alone, not in its first layer). Users are encoded ahead, as the service does unless told otherwise, or by
+each request, with cascade vectors in an in-process store. Weights and vectors are random, since cost does not depend on
+them; all services search one index for the same queries: random directions in 16 or 64 dimensions, which nothing can
+prune much, and clustered ones, which an inverted file prunes best (the hardest base to add anything to).
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import asyncio
 import gc
 import time
 from collections.abc import Callable
-from typing import cast
 
 import numpy as np
 import torch
@@ -42,7 +41,7 @@ from recascade_cs3.learner import OnlineLearner
 from recascade_cs3.serve import write_cascade_vectors
 from recascade_cs3.service import CS3Service
 from recascade_cs3.serving_model import ServingModel
-from recascade_cs3.snapshot import Snapshot
+from recascade_cs3.snapshot import Snapshot, encode_users
 
 LENGTH = 100
 TOWERS = {"64-32-16": ([64, 32], 16, 16), "512-256-128-64": ([512, 256, 128], 64, 64)}
@@ -86,33 +85,45 @@ class FixedQueries(FaissIndex):
         return super().search(self.queries[self.asked : self.asked + 1], k)
 
 
-def service(tower: str, cs3: bool, kind: str, users: int, items: int) -> CS3Service:
-    """The service of such a learner, over the same items whatever its towers."""
-    trained = learner(tower, cs3, users, items)
-    names = GrowingVocabulary([f"user{row}" for row in range(users)], kind="user")
-    model = ServingModel(trained)
-    vectors = item_vectors(kind, items, model.width)
-    index = FixedQueries(model.width)
-    index.upsert(torch.arange(items), vectors)
-    index.queries = normalize(vectors[:300] + 0.1 * torch.randn(300, model.width), dim=1)
+def index_of(vectors: Tensor) -> FixedQueries:
+    """All items. The number of queries is odd, so that services that take turns are all asked all of them."""
+    index = FixedQueries(vectors.shape[1])
+    index.upsert(torch.arange(len(vectors)), vectors)
+    index.queries = normalize(vectors[:299] + 0.1 * torch.randn(299, vectors.shape[1]), dim=1)
     index.tune(index.queries)
-    cascade = trained.tables.cascade
-    store = None if cascade is None else FallbackStore(InProcessStore(cascade.users.width))
-    if store is not None:
-        write_cascade_vectors(trained, names, GrowingVocabulary(), store)
-    cross = trained.tables.cross
-    snapshot = Snapshot(
-        model=model,
-        index=index,
-        index_version=model.version,
-        tables=0,
-        users={name: row for row, name in enumerate(names.ids.to_list())},
-        items=[f"item{row}" for row in range(items)],
-        cross=None if cross is None else cross.users.values.numpy(),
-        cascade_width=0 if cascade is None else cascade.users.width,
-        histories=None,
-    )
-    return CS3Service(snapshot, store)
+    return index
+
+
+def services(tower: str, index: FixedQueries, users: int) -> dict[str, CS3Service]:
+    """Plain and with CS3, with users encoded ahead and by requests.
+
+    All search one index: two copies of the same vectors, in other pages of memory, differ by up to a fifth in time.
+    """
+    names = GrowingVocabulary([f"user{row}" for row in range(users)], kind="user")
+    rows = {name: row for row, name in enumerate(names.ids.to_list())}
+    items = [f"item{row}" for row in range(len(index))]
+    result = {}
+    for name, cs3 in (("plain", False), ("CS3", True)):
+        trained = learner(tower, cs3, users, len(index))
+        model = ServingModel(trained)
+        cascade, cross = trained.tables.cascade, trained.tables.cross
+        snapshot = Snapshot(
+            model=model,
+            index=index,
+            index_version=model.version,
+            tables=0,
+            users=rows,
+            items=items,
+            cross=None if cross is None else cross.users.values.numpy(),
+            cascade_width=0 if cascade is None else cascade.users.width,
+            histories=None,
+        )
+        store = None if cascade is None else FallbackStore(InProcessStore(cascade.users.width))
+        if store is not None:
+            write_cascade_vectors(trained, names, GrowingVocabulary(), store)
+        result[f"{name} by requests"] = CS3Service(snapshot, store)
+        result[f"{name} ahead"] = CS3Service(encode_users(snapshot, trained))
+    return result
 
 
 class Connection(asyncio.Transport):
@@ -164,9 +175,10 @@ def measure(parts: dict[str, Callable[[str], object]], users: int, requests: int
     gc.freeze()
     names = list(parts)
     times = {name: np.empty(requests) for name in names}
+    order = np.random.default_rng(0)
     for number in range(-200, requests):
         user = f"user{(number * 7919) % users}"
-        for name in names if number % 2 else reversed(names):
+        for name in order.permutation(names):
             start = time.process_time_ns()
             parts[name](user)
             if number >= 0:
@@ -174,49 +186,54 @@ def measure(parts: dict[str, Callable[[str], object]], users: int, requests: int
     return times
 
 
-def parts_of(name: str, served: CS3Service, wire: Wire) -> dict[str, Callable[[str], object]]:
+def parts_of(served: CS3Service, wire: Wire) -> dict[str, Callable[[str], object]]:
     """What is measured of one service."""
     snapshot, store = served.snapshot, served.store
-    width = snapshot.cascade_width
-    constant = np.zeros((1, width), dtype=np.float32) if width else None
-    row = snapshot.rows(["user1"])
 
     def read(user: str) -> NDArray[np.float32] | None:
         return store.read("user", [user]).vectors if store is not None else None
 
     return {
-        f"{name} tower": lambda user: snapshot.user_vectors(row, constant),
-        f"{name} tower and reads": lambda user: snapshot.user_vectors(snapshot.rows([user]), read(user)),
-        f"{name} service": lambda user: served.recommend([user], LENGTH),
-        f"{name} request": wire.ask,
+        "user's vector": lambda user: snapshot.user_vectors(snapshot.rows([user]), read(user)),
+        "service": lambda user: served.recommend([user], LENGTH),
+        "request": wire.ask,
     }
 
 
 def table(tower: str, kind: str, arguments: argparse.Namespace) -> None:
-    """Print all parts of both services, and what CS3 adds."""
+    """Print all parts of all services, and what CS3 adds: the median over repetitions, and their range."""
     loop = asyncio.new_event_loop()
-    parts: dict[str, Callable[[str], object]] = {}
-    for name, cs3 in (("plain", False), ("CS3", True)):
-        served = service(tower, cs3, kind, arguments.users, arguments.items)
-        parts |= parts_of(name, served, Wire(served, loop))
-        scan = "exact" if cast(FaissIndex, served.snapshot.index).exact else "inverted file"
+    index = index_of(item_vectors(kind, arguments.items, TOWERS[tower][1]))
+    parts = {
+        name: parts_of(served, Wire(served, loop)) for name, served in services(tower, index, arguments.users).items()
+    }
+    scan = "exact" if index.exact else "inverted file"
     print(f"\ntower {tower}, {arguments.items:,} {kind} items ({scan}), k={LENGTH}, {arguments.requests} requests")
-    print(f"{'CPU µs':22}" + "".join(f"{label:>24}" for label in ("p50", "p95", "p99")))
+    print(f"{'CPU µs':36}" + "".join(f"{label:>40}" for label in ("p50", "p99")))
     # Each part in a loop of its own, so that a part's neighbours in time are its own kind.
-    for part in ("tower", "tower and reads", "service", "request"):
-        chosen = {name: parts[f"{name} {part}"] for name in ("plain", "CS3")}
-        times = measure(chosen, arguments.users, arguments.requests)
-        cells = []
-        for share in (50, 95, 99):
-            plain, cs3_ = (np.percentile(times[name], share) for name in ("plain", "CS3"))
-            cells.append(f"{plain:7.0f} → {cs3_:5.0f} ({cs3_ / plain - 1:+6.1%})")
-        print(f"{part:22}" + "".join(f"{cell:>24}" for cell in cells), flush=True)
+    for part in ("user's vector", "service", "request"):
+        chosen = {name: functions[part] for name, functions in parts.items()}
+        repeated = [measure(chosen, arguments.users, arguments.requests) for _ in range(arguments.repetitions)]
+        for way in ("ahead", "by requests"):
+            cells = []
+            for share in (50, 99):
+                plain, cs3 = (
+                    np.array([np.percentile(times[f"{name} {way}"], share) for times in repeated])
+                    for name in ("plain", "CS3")
+                )
+                more = cs3 / plain - 1
+                cells.append(
+                    f"{np.median(plain):7.0f} → {np.median(cs3):5.0f} "
+                    f"({np.median(more):+6.1%}, {more.min():+.1%} to {more.max():+.1%})"
+                )
+            print(f"{part + ', users ' + way:36}" + "".join(f"{cell:>40}" for cell in cells), flush=True)
 
 
 def main() -> None:
     """Parse the arguments and print a table per tower and kind of items."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--users", type=int, default=20_000)
     arguments = parser.parse_args()

@@ -228,8 +228,11 @@ def test_no_answer_mixes_two_snapshots_under_load(cms: bool) -> None:
     assert len(seen) > 3
 
 
-def test_answers_do_not_change_while_a_newer_checkpoint_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
-    trained, config = Trained(settings()), ServeConfig(index="flat")
+@pytest.mark.parametrize("ahead", [False, True])
+def test_answers_do_not_change_while_a_newer_checkpoint_is_prepared(
+    ahead: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained, config = Trained(settings()), ServeConfig(index="flat", encode_users=ahead)
     learnt = trained.learner, trained.users, trained.items
     service = CS3Service(*_prepared(config, None, *learnt))
     before = service.recommend(["u3"], 5)
@@ -243,7 +246,32 @@ def test_answers_do_not_change_while_a_newer_checkpoint_is_prepared(monkeypatch:
     trained.learn(2)
     _publish(config, None, service, *learnt)
     assert meanwhile == [before]
-    assert service.recommend(["u3"], 5) == trained.service().recommend(["u3"], 5) != before
+    ((after,), versions), ((expected,), expected_versions) = (
+        each.recommend(["u3"], 5) for each in (service, trained.service())
+    )
+    assert (after.items, versions) == (expected.items, expected_versions) and after.scores != before[0][0].scores
+    assert after.scores == pytest.approx(expected.scores, abs=1e-6)
+
+
+@pytest.mark.parametrize("config", [settings(), settings(cas=False, cts=False, cms=False), settings(name="dat")])
+def test_users_encoded_ahead_get_the_vectors_that_requests_would_compute(config: CS3Config) -> None:
+    trained = Trained(config)
+    trained.users = names("u", USERS + 5)
+    asked = [f"u{row}" for row in range(USERS + 5)] + ["nobody"]
+    ahead = CS3Service(*_prepared(ServeConfig(index="flat"), None, trained.learner, trained.users, trained.items))
+    assert ahead.store is None and ahead.snapshot.vectors is not None and "store" not in ahead.health()
+    found, versions = ahead.recommend(asked, 10)
+    expected, expected_versions = trained.service().recommend(asked, 10)
+    assert versions == expected_versions
+    for answer, other in zip(found, expected, strict=True):
+        assert (answer.user, answer.known) == (other.user, other.known)
+        assert answer.scores == pytest.approx(other.scores, abs=1e-6)
+
+
+def test_towers_that_read_histories_run_when_asked() -> None:
+    trained = Trained(settings(recent=5), ticks=1)
+    snapshot, store = _prepared(ServeConfig(index="flat"), None, trained.learner, trained.users, trained.items)
+    assert snapshot.vectors is None and store is not None
 
 
 class Failing(InProcessStore):

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn.functional import normalize
+from torch.nn.functional import cross_entropy, normalize
 
 from recascade.contracts.context import Context
 from recascade.errors import ConfigurationError
 from recascade.models.int_tower import IntTower
+
+NONE = torch.zeros(0).long()
 
 
 def requests(users: list[int]) -> Context:
@@ -66,6 +68,23 @@ def test_the_regulariser_sets_the_positive_item_against_the_other_items() -> Non
     expected = -0.5 * torch.stack(own).log().mean()
     torch.testing.assert_close(model.auxiliary_loss(context, items, users, vectors, labels), expected)
     assert model.auxiliary_loss(context, items, users, vectors, torch.zeros(4)) == 0
+
+
+@pytest.mark.parametrize("extra", [None, torch.arange(10.0).view(5, 2)], ids=["equal inputs", "inputs per event"])
+def test_events_of_one_user_or_item_count_as_if_each_were_compared(extra: torch.Tensor | None) -> None:
+    model = make(user_extra=2, item_extra=2)
+    context = Context(torch.tensor([1, 1, 0, 1, 0]), NONE, NONE, torch.zeros(6).long())
+    items, labels = torch.tensor([2, 4, 2, 2, 5]), torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0])
+    users, vectors = model.user_vectors(context, extra), model.item_vectors(items, extra)
+    others = items[:4, None] == items
+    others.fill_diagonal_(False)
+    logits = (model.scores(users[:4], vectors) / 0.1).masked_fill(others, -torch.inf)
+    expected = 0.1 * cross_entropy(logits, torch.arange(4))
+    loss = model.auxiliary_loss(context, items, users, vectors, labels)
+    torch.testing.assert_close(loss, expected)
+    parameters = [each for each in model.parameters() if each.requires_grad]
+    found = torch.autograd.grad(loss, parameters, retain_graph=True)
+    torch.testing.assert_close(found, torch.autograd.grad(expected, parameters))
 
 
 def test_without_layers_it_is_refused() -> None:

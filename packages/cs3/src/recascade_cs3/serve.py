@@ -31,7 +31,7 @@ from recascade_cs3.learner import OnlineLearner
 from recascade_cs3.run_folder import CATALOGUE_FOLDER, ONLINE_FOLDER, read_model
 from recascade_cs3.serve_config import ServeConfig
 from recascade_cs3.service import CS3Service
-from recascade_cs3.snapshot import Snapshot, take_snapshot
+from recascade_cs3.snapshot import Snapshot, encode_users, take_snapshot
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -119,14 +119,19 @@ def _prepared(
     users: GrowingVocabulary,
     items: GrowingVocabulary,
 ) -> tuple[Snapshot, FallbackStore | None]:
-    """What a learner's answers are made from, and the store of its cascade vectors."""
+    """What a learner's answers are made from, and the store of its cascade vectors where requests read one."""
     cascade, store = learner.tables.cascade, remote
+    if remote is not None and config.fill_store:
+        write_cascade_vectors(learner, users, items, remote)
+    snapshot = take_snapshot(learner, users, items, _index_maker(config))
+    # A tower that reads histories takes too long to run for everybody before anybody has asked.
+    if remote is None and config.encode_users and snapshot.histories is None:
+        return encode_users(snapshot, learner), None
     if cascade is not None and remote is None:
         # One for each checkpoint: answers from the older one, which go on meanwhile, must not read newer vectors.
         store = FallbackStore(InProcessStore(cascade.users.width, config.ranker_version))
-    if store is not None and (config.fill_store or remote is None):
         write_cascade_vectors(learner, users, items, store)
-    return take_snapshot(learner, users, items, _index_maker(config)), store
+    return snapshot, store
 
 
 def _publish(

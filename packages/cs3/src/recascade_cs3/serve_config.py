@@ -19,6 +19,9 @@ class ServeConfig:
         recall: share of the exactly best 100 items that a search should find; 0.985.
         threads: answers computed at a time; 4.
         refresh_seconds: how often to look for a newer checkpoint of the run; 30; 0 for never.
+        encode_users: run the user tower for all users when a checkpoint is loaded, so that a request only looks a
+            vector up; otherwise each request runs it, as it does anyway where the tower reads histories, or cascade
+            vectors from Redis.
         store: address of the Redis server with the cascade vectors, as ``redis://localhost:6379/0``; empty to keep
             those of the run's checkpoint in this process.
         store_name: prefix of the store's keys.
@@ -33,6 +36,7 @@ class ServeConfig:
     recall: float = 0.985
     threads: int = 4
     refresh_seconds: float = 30.0
+    encode_users: bool = True
     store: str = ""
     store_name: str = "recascade-cs3"
     ranker_version: str = "1"

@@ -51,7 +51,7 @@ class CS3Service:
 
     Args:
         snapshot: to begin with.
-        store: of its cascade vectors; None where the towers read none (no CMS).
+        store: of its cascade vectors; None where requests read none (no CMS, or users encoded ahead).
         threads: answers that may wait for a remote store at a time.
 
     Raises:
@@ -80,7 +80,7 @@ class CS3Service:
 
         Args:
             snapshot: to answer from.
-            store: of its cascade vectors; None where the towers read none (no CMS).
+            store: of its cascade vectors; None where requests read none (no CMS, or users encoded ahead).
 
         Raises:
             ConfigurationError: the store has another width than these towers read; the old snapshot stays.
@@ -127,13 +127,12 @@ class CS3Service:
         """Publish versions, the size of the index, and reads that had to do without the store."""
         metrics.follow_facts("recascade_versions", "What answers come from.", lambda: self.snapshot.versions)
         metrics.follow("gauge", "recascade_index_items", "Items in the index.", lambda: len(self.snapshot.index))
-        if self.store is not None:
-            metrics.follow(
-                "counter",
-                "recascade_store_fallbacks",
-                "Reads answered without the store.",
-                lambda: 0 if self.store is None else self.store.fallbacks,
-            )
+        metrics.follow(
+            "counter",
+            "recascade_store_fallbacks",
+            "Reads answered without the store.",
+            lambda: 0 if self.store is None else self.store.fallbacks,
+        )
 
     def close(self) -> None:
         """Wait for reads under way."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from recascade_cs3.learner import OnlineLearner
 from recascade_cs3.serving_model import ServingModel
 
 _TUNING_USERS = 256
+_USERS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,10 @@ class Snapshot:
         users: row of each identifier.
         items: identifier of each row.
         cross: the users' cross vectors, float32 ``[1 + users, w]``, zeros for the unknown user first; None without CTS.
-        cascade_width: width of the cascade vectors that the user tower reads; 0 without CMS.
+        cascade_width: width of the cascade vectors that a request brings for the user tower; 0 without CMS.
         histories: the users' latest positives; None where the user tower reads none.
+        vectors: the users' own vectors, float32 ``[1 + users, d]``, that of the unknown user first; None where each
+            request runs the user tower. See ``encode_users``.
 
     Raises:
         DataError: index and towers are of different models.
@@ -48,6 +51,7 @@ class Snapshot:
     cross: NDArray[np.float32] | None
     cascade_width: int
     histories: RecentPositives | None
+    vectors: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         if self.index_version != self.model.version or self.index.dimension != self.model.width:
@@ -71,12 +75,13 @@ class Snapshot:
 
         Args:
             rows: int64 ``[n]``, -1 for unknown users.
-            cascade: float32 ``[n, cascade_width]``; None without CMS.
+            cascade: float32 ``[n, cascade_width]``; None where that is 0.
         """
+        if self.vectors is not None:
+            return torch.from_numpy(self.vectors[rows + 1])
         blocks: list[NDArray[np.float32]] = []
         if self.cross is not None:
-            # The stream names users a little ahead of the learner; these have no row yet and read the unknown user's.
-            blocks.append(self.cross[np.where(rows + 1 < len(self.cross), rows + 1, 0)])
+            blocks.append(self.cross[rows + 1])
         if cascade is not None:
             blocks.append(cascade)
         return self.model.user_vectors(rows, blocks, self.histories)
@@ -105,11 +110,30 @@ def take_snapshot(
     return snapshot
 
 
+def encode_users(snapshot: Snapshot, learner: OnlineLearner) -> Snapshot:
+    """The same snapshot with the vectors of all users, so that a request looks one up and runs no tower.
+
+    That is exact wherever the snapshot fixes everything that the user tower reads, as it does unless cascade vectors
+    come from a store that others write to. It costs one run of the tower per user and 4·d bytes.
+
+    Args:
+        snapshot: just taken of this learner.
+        learner: whose cascade vectors are read; no event has come in between.
+    """
+    cascade = learner.tables.cascade
+    vectors = torch.empty(1 + len(snapshot.users), snapshot.model.width)
+    for start in range(-1, len(snapshot.users), _USERS_AT_ONCE):
+        rows = torch.arange(start, min(start + _USERS_AT_ONCE, len(snapshot.users)))
+        stored = None if cascade is None else cascade.users.read(rows).numpy()
+        vectors[start + 1 : start + 1 + len(rows)] = snapshot.user_vectors(rows.numpy(), stored)
+    return replace(snapshot, vectors=vectors.numpy(), cross=None, cascade_width=0)
+
+
 def refresh(snapshot: Snapshot, learner: OnlineLearner, users: GrowingVocabulary, items: GrowingVocabulary) -> Snapshot:
     """The same towers with the tables of now: only items whose tables changed, or that are new, are encoded.
 
     The old snapshot goes on answering meanwhile; its index is copied, not changed. Clears the learner's marks of
-    changed items.
+    changed items. Users are not encoded, whether or not they were before.
 
     Args:
         snapshot: of this learner, taken or refreshed earlier.
@@ -141,7 +165,8 @@ def _snapshot_of(
         tables=learner.scored,
         users=dict(zip(user_ids, range(len(user_ids)), strict=True)),
         items=items.ids.to_list(),
-        cross=None if tables.cross is None else tables.cross.users.values.numpy().copy(),
+        # The stream names users a little ahead of the learner; these have no row yet and read zeros.
+        cross=None if tables.cross is None else tables.cross.users.read(torch.arange(-1, len(user_ids))).numpy(),
         cascade_width=0 if tables.cascade is None else tables.cascade.users.width,
         histories=_copy_of_histories(tables.histories, model.history_length),
     )

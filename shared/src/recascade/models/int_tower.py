@@ -127,14 +127,26 @@ class IntTower(nn.Module):
     def auxiliary_loss(
         self, context: Context, items: Tensor, users: Tensor, item_vectors: Tensor, labels: Tensor
     ) -> Tensor:
-        """See ``recascade.models.two_tower.AuxiliaryLoss``: CIR, the mean over positive events."""
+        """See ``recascade.models.two_tower.AuxiliaryLoss``: CIR, the mean over positive events.
+
+        Events of one user, or of one item, whose vectors are equal are compared once: a micro-batch of a stream holds
+        far fewer users and items than events. The gradient of such vectors goes to one of them, which is the same for
+        the weights, as equal vectors of one user or item come from equal inputs.
+        """
         positive = labels.nonzero()[:, 0]
         if not len(positive):
             return users.new_zeros(())
-        similarities = self.scores(users.index_select(0, positive), item_vectors) / self.contrastive_temperature
-        others = items[positive, None] == items
-        others[torch.arange(len(positive), device=items.device), positive] = False
-        return self.contrastive_weight * cross_entropy(similarities.masked_fill(others, -torch.inf), positive)
+        user_events, user_of = _distinct(context.users[positive], users[positive].detach())
+        item_events, item_of = _distinct(items, item_vectors.detach())
+        similarities = self.scores(users[positive[user_events]], item_vectors[item_events])
+        # An item of several events is as many of the other items, but the positive item counts once.
+        repeated = torch.bincount(item_of, minlength=len(item_events)).log()
+        rows, own = torch.arange(len(positive), device=items.device), item_of[positive]
+        logits = (similarities / self.contrastive_temperature + repeated).index_select(0, user_of)
+        logits[rows, own] -= repeated[own]
+        others = items[positive, None] == items[item_events]
+        others[rows, own] = False
+        return self.contrastive_weight * cross_entropy(logits.masked_fill_(others, -torch.inf), own)
 
     def _heads(self, vectors: Tensor) -> Tensor:
         return vectors.reshape(len(vectors), -1, self.dimension)
@@ -150,3 +162,14 @@ def _layers(widths: Sequence[int], layer: LayerFactory) -> nn.ModuleList:
         layer(inputs, outputs, activation=True, first=number == 0)
         for number, (inputs, outputs) in enumerate(pairwise(widths))
     )
+
+
+def _distinct(ids: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """One event for each identifier, int64 ``[d]``, and the place among them for each of the n events, int64 ``[n]``.
+
+    Where events of one identifier have different vectors (``[n, w]``), every event is its own.
+    """
+    names, places = torch.unique(ids, return_inverse=True)
+    every = torch.arange(len(ids), device=ids.device)
+    events = torch.empty_like(names).scatter_(0, places, every)
+    return (events, places) if torch.equal(vectors[events[places]], vectors) else (every, every)

@@ -53,6 +53,13 @@ class NumpyTower(nn.Module):
             return cast(Tensor, self.tower(inputs))
         return torch.from_numpy(self._vector(inputs.numpy()[0])[None])
 
+    def of_one(self, inputs: Vector) -> Vector:
+        """float32 ``[inputs]`` → ``[outputs]``, for callers that hold NumPy's arrays: half the cost of ``forward``."""
+        if self._vector is None:
+            with torch.inference_mode():
+                return cast(Vector, self.tower(torch.from_numpy(inputs)[None])[0].numpy())
+        return self._vector(inputs)
+
 
 def _rewritten(tower: nn.Module, inputs: int) -> Callable[[Vector], Vector] | None:
     """From float32 ``[inputs]`` to ``[outputs]``; None where NumPy cannot do what the tower does."""
