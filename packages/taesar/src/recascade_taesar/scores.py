@@ -42,17 +42,18 @@ def divergence(mixed: Tensor, source: Tensor, kind: Divergence = "reversed") -> 
     underflows to NaN.
     """
     p, q = mixed.softmax(1), source.softmax(1)
-    peaks = p.amax(1, keepdim=True).log_() - q.amax(1, keepdim=True).log_()
-    half = (mixed - mixed.amax(1, keepdim=True)).sub_(source - source.amax(1, keepdim=True)).add_(peaks).mul_(0.5)
-    mean = p.add_(q).mul_(0.5)
+    shift = p.amax(1, keepdim=True).log_() - mixed.amax(1, keepdim=True)
+    shift += source.amax(1, keepdim=True) - q.amax(1, keepdim=True).log_()
+    # ln p - ln q, which is 2 δ; and p + q, which is 2 m: the terms below are twice those above.
+    difference, total = (mixed - source).add_(shift), p.add_(q)
     if kind == "reversed":
-        size = half.abs_()
-        terms = (size * -2.0).expm1_().mul_(0.5).log1p_().add_(size).mul_(mean)
+        size = difference.abs_()
+        terms = torch.neg(size, out=q).expm1_().mul_(0.5).log1p_().add_(size, alpha=0.5).mul_(total)
     else:
-        share = half.tanh_()
-        terms = xlog1py(1.0 + share, share).add_(xlog1py(1.0 - share, -share)).mul_(mean).mul_(0.5)
+        share = difference.mul_(0.5).tanh_()
+        terms = xlog1py(1.0 + share, share).add_(xlog1py(1.0 - share, -share)).mul_(total).mul_(0.5)
     terms.clamp_min_(0.0)
-    return terms.div_(terms.amax(1, keepdim=True).add_(1e-10))
+    return terms.div_(terms.amax(1, keepdim=True).add_(2e-10))
 
 
 def implausible(target: Tensor, share: float) -> Tensor:
