@@ -372,6 +372,7 @@ def test_a_copy_is_waited_for_as_long_as_full_inference_would_wait_for_a_lane() 
 def test_in_an_overload_a_copy_that_takes_next_to_nothing_is_made_before_rankings() -> None:
     world = World(executor__lanes=1, fill_on_rank=True, degrade=False)
     for number in range(3):
+        world.at(number)
         world.rank(str(number), user=str(number), tokens=4096)
     world.at(200)
     assert world.device.count("copy") >= 1

@@ -15,7 +15,7 @@ from recascade_relaygr.relay.requests import Sizes
 from recascade_relaygr.relay.statistics import Statistics
 
 # Share of the time of running a prefix.
-_NEXT_TO_NOTHING = 0.05
+_NEXT_TO_NOTHING = 0.1
 
 Waiter = tuple[Pending, Callable[[], None], Callable[[], None]]
 
