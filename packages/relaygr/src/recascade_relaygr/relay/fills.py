@@ -133,7 +133,7 @@ class Fills:
             self.cache.unpin(entry)
 
         if cost <= _NEXT_TO_NOTHING * self.costs.prefill(entry.tokens):
-            self.executor.rank(choose, done, cost, self._now())
+            self.executor.rank(choose, done, cost, deadline=float("-inf"))
         else:
             self.executor.fill(choose, done, cost)
 
