@@ -10,8 +10,8 @@ other. Cells that the output file holds are not measured again.
 
 A trace: requests arrive by a Poisson process; a share of them is a user's second or later visit, a few events after the
 one before. The signal comes with the request's arrival; ranking comes after a log-normal slack,
-at least 20 ms. SLO-compliant means that the 99th percentile of the time in the ranking stage, its queue included, is
-within the budget.
+at least 20 ms. SLO-compliant means that the 99th percentile of the time in the ranking stage, its queue included, over
+the answers of all traces, is within the budget.
 """
 
 from __future__ import annotations
@@ -91,6 +91,7 @@ class Cells:
                 "p50_ms": float(np.percentile(served, 50)),
                 "p99_ms": float(np.percentile(served, 99)),
                 "short_p99_ms": float(np.percentile(short, 99)) if len(short) else None,
+                "served_ms": [round(each, 3) for each in served.tolist()],
                 "paths": {path: number / len(answers) for path, number in paths.items()},
                 "events": float(np.mean([outcome.prefix_tokens for _, outcome in answers])),
                 "fills": dict(instance.statistics.fills),
@@ -105,7 +106,7 @@ class Cells:
 @click.command()
 @click.argument("what", type=click.Choice(["throughput", "length", "short"]))
 @click.option("--output", type=click.Path(path_type=Path), default=Path("relaygr_replay.jsonl"), show_default=True)
-@click.option("--seeds", default=1, show_default=True, help="Traces.")
+@click.option("--seeds", default=3, show_default=True, help="Traces.")
 @click.option("--requests", default=200, show_default=True, help="Of each trace, at least.")
 @click.option("--seconds", default=12.0, show_default=True, help="Of each trace, at least.")
 @click.option("--tokens", default=2048, show_default=True, help="Events of a long history.")
@@ -175,13 +176,12 @@ def _throughput(cells: Cells, workload: Workload, tokens: int) -> None:
         for arm in ARMS:
             if missed[arm] >= 2:
                 continue
-            late = []
+            found = []
             for seed in range(workload.seeds):
                 asked = workload.trace(offered, tokens, seed)
-                cell = cells.measure(f"{arm} {tokens} at {offered:.2f} seed {seed}", arm, asked)
-                late.append(cell["p99_ms"] > cell["budget_ms"] or cell["unanswered"] > 0)
-                _tell(f"{offered:6.1f}/s", cell)
-            if any(late):
+                found.append(cells.measure(f"{arm} {tokens} at {offered:.2f} seed {seed}", arm, asked))
+                _tell(f"{offered:6.1f}/s", found[-1])
+            if _late(found):
                 missed[arm] += 1
             else:
                 best[arm] = offered
@@ -199,12 +199,12 @@ def _length(cells: Cells, workload: Workload, rate: float) -> None:
         for arm in ARMS:
             if missed[arm] >= 2:
                 continue
-            late = False
+            found = []
             for seed in range(workload.seeds):
                 asked = workload.trace(rate, tokens, seed)
-                cell = cells.measure(f"{arm} {tokens} at {rate:.2f} seed {seed}", arm, asked)
-                late |= cell["p99_ms"] > cell["budget_ms"]
-                _tell(f"{tokens:5d} events", cell)
+                found.append(cells.measure(f"{arm} {tokens} at {rate:.2f} seed {seed}", arm, asked))
+                _tell(f"{tokens:5d} events", found[-1])
+            late = _late(found)
             missed[arm] += late
             best[arm] = best[arm] if late else tokens
     for arm in ARMS:
@@ -221,6 +221,14 @@ def _short(cells: Cells, workload: Workload, tokens: int, rate: float) -> None:
             cell = cells.measure(f"short {arm} {tokens} at {rate:.2f} seed {seed}", arm, asked)
             short, everything = cell["short_p99_ms"], cell["p99_ms"]
             click.echo(f"seed {seed} {arm:6s} p99 of short requests {short:6.1f} ms, of all {everything:6.1f} ms")
+
+
+def _late(cells: list[dict[str, Any]]) -> bool:
+    """Whether the traces of one setting miss the budget together; prints their 99th percentile."""
+    p99 = float(np.percentile(np.concatenate([cell["served_ms"] for cell in cells]), 99))
+    late = p99 > cells[0]["budget_ms"] or any(cell["unanswered"] for cell in cells)
+    click.echo(f"{'':>12s} {cells[0]['arm']:10s} p99 of all traces {p99:.1f} ms{' (misses)' if late else ''}")
+    return late
 
 
 def _tell(what: str, cell: dict[str, Any]) -> None:
