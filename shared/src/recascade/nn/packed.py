@@ -16,9 +16,8 @@ from torch import Tensor
 # Splitting a batch costs a few operator calls more per group; below this many saved (query, key) cells it does not pay.
 # Our choice, measured on one CPU core.
 _CELLS_WORTH_A_GROUP = 16_384
-# Widths of rectangles on a CPU are multiples of a vector register's width: softmax and products of other rows took up
-# to 1.9 times as long per cell. An accelerator wants few rectangles rather than narrow ones.
-_WIDTH_STEP = 16
+# Row softmax falls back to scalar code below a vector register's width.
+_LEAST_WIDTH = 16
 
 
 class LengthGroup(NamedTuple):
@@ -66,7 +65,7 @@ class PackedLayout:
         events = int(offsets[-1])
         sorted_lengths, order = torch.sort(lengths, descending=True, stable=True)
         lengths_list: list[int] = sorted_lengths.tolist()
-        groups = _plan_groups(lengths_list, in_steps=device.type == "cpu")
+        groups = _plan_groups(lengths_list)
         rows = torch.repeat_interleave(torch.arange(len(lengths_list), device=device), lengths, output_size=events)
         positions = torch.arange(events, device=device) - offsets.index_select(0, rows)
 
@@ -151,20 +150,17 @@ class PackedLayout:
         ]
 
 
-def _plan_groups(falling_lengths: list[int], *, in_steps: bool) -> tuple[LengthGroup, ...]:
-    """Cut lengths (descending) into rectangles, making them narrower wherever that saves enough cells: ``in_steps`` of
-    ``_WIDTH_STEP``, or else by halves."""
+def _plan_groups(falling_lengths: list[int]) -> tuple[LengthGroup, ...]:
+    """Cut lengths (descending) into rectangles, halving the width wherever that saves enough cells."""
     rising = falling_lengths[::-1]
     occupied = len(rising) - bisect_right(rising, 0)
     groups: list[LengthGroup] = []
     first, slot = 0, 0
     while first < occupied:
-        width = max(falling_lengths[first], _WIDTH_STEP)
-        if in_steps:
-            width = -(-width // _WIDTH_STEP) * _WIDTH_STEP
-        end, narrower = occupied, width
-        while narrower > _WIDTH_STEP:
-            narrower = narrower - _WIDTH_STEP if in_steps else max((narrower + 1) // 2, _WIDTH_STEP)
+        width = narrower = max(falling_lengths[first], _LEAST_WIDTH)
+        end = occupied
+        while narrower > _LEAST_WIDTH:
+            narrower = max((narrower + 1) // 2, _LEAST_WIDTH)
             longer = len(rising) - bisect_right(rising, narrower)
             if (occupied - longer) * (width * width - narrower * narrower) >= _CELLS_WORTH_A_GROUP:
                 end = longer
