@@ -146,6 +146,13 @@ def test_what_the_trigger_says(tokens: int, found: OwnerLoad | None, reason: str
     assert (decision.admitted, decision.reason, decision.prefix_tokens) == (reason == "at-risk", reason, tokens)
 
 
+def test_a_share_of_the_budget_is_at_risk_before_all_of_it_is() -> None:
+    # Full inference takes 16 ms and the guard 2; with a wait of 8 that is 26 of 30.
+    sizes, found = Sizes(1024, 64, 128), load(rank_delay=0.008)
+    assert trigger().decide("a", sizes, 2 * MIB, found, 0.0).reason == "at-risk"
+    assert trigger(risk_share=1.0).decide("a", sizes, 2 * MIB, found, 0.0).reason == "not-at-risk"
+
+
 def test_a_prefix_may_come_late_where_full_inference_would_come_later_and_no_history_is_shortened() -> None:
     found, sizes = load(fill_queue=0.04), Sizes(4096, 64, 128)
     strict, patient = trigger(), trigger()
