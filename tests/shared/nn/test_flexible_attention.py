@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -43,13 +45,20 @@ def test_visits_exactly_the_blocks_in_which_some_event_sees_another(lengths: lis
     assert torch.equal(visited, expected)
 
 
+def test_importing_attention_does_not_load_the_compiler() -> None:
+    """It takes half a second and 50 MB, and most runs never compile."""
+    code = "import sys, recascade.nn.attention; print([name for name in sys.modules if 'torch._inductor.comp' in name])"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
 @needs_compiler
 def test_equals_the_other_implementations(monkeypatch: pytest.MonkeyPatch) -> None:
     layout = layout_of(LENGTHS)
     tensors = heads(layout)
     # Sizes fixed: with symbolic ones PyTorch 2.13 writes CPU code that does not compile.
     fixed = torch.compile(flex_attention, dynamic=False)
-    monkeypatch.setattr("recascade.nn.flexible_attention._compiled", fixed)
+    monkeypatch.setattr("recascade.nn.flexible_attention._compiled", lambda: fixed)
     with torch.no_grad():
         attended = flexible_attention(*tensors, layout)
         torch.testing.assert_close(attended, causal_attention(*tensors, layout), rtol=1e-5, atol=1e-5)

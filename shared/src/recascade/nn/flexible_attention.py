@@ -6,6 +6,9 @@ by cell. Blocks of a packed batch follow from its offsets, so none of the T x T 
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
@@ -21,9 +24,9 @@ def flexible_attention(query: Tensor, key: Tensor, value: Tensor, layout: Packed
 
     The gradient needs an accelerator: PyTorch has none for FlexAttention on a CPU.
     """
-    attend = flex_attention if torch.compiler.is_compiling() else _compiled
+    attend = flex_attention if torch.compiler.is_compiling() else _compiled()
     query, key, value = (tensor.transpose(0, 1)[None] for tensor in (query, key, value))
-    attended = attend(query, key, value, block_mask=causal_block_mask(layout))
+    attended: Tensor = attend(query, key, value, block_mask=causal_block_mask(layout))
     return attended[0].transpose(0, 1)
 
 
@@ -49,5 +52,8 @@ def causal_block_mask(layout: PackedLayout) -> BlockMask:
     )
 
 
-# Outside of a compiled model the kernel compiles by itself, once for all sizes.
-_compiled = torch.compile(flex_attention, dynamic=True)
+@cache
+def _compiled() -> Any:
+    """The kernel for use outside of a compiled model: it compiles by itself, once for all sizes. Made when it is first
+    needed, since loading the compiler takes half a second and 50 MB from everyone who imports a model."""
+    return torch.compile(flex_attention, dynamic=True)
