@@ -17,7 +17,7 @@ import csv
 import json
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +35,7 @@ from recascade.data.split import Split, cached_split
 from recascade.data.split_config import SplitConfig
 from recascade.evaluation.config import EvaluationConfig
 from recascade.evaluation.evaluate import evaluate
+from recascade.settings import parse_overrides
 from recascade_recast.method import METHOD, VARIANTS
 
 CONTROL = "sft-continuation"
@@ -55,6 +56,7 @@ class Settings:
     width: int
     divergence: float
     learning_rates: tuple[float, ...]
+    overrides: dict[str, Any]
 
 
 class Study:
@@ -117,7 +119,7 @@ class Study:
             "model.guard.users": 2000,
             "model.guard.every": max(1, settings.steps // 6),
         }
-        config = compose(METHOD, data=settings.data, variant=variant, overrides=common | overrides)
+        config = compose(METHOD, data=settings.data, variant=variant, overrides=common | settings.overrides | overrides)
         # An interrupted cell resumes and would count its last session alone, so the fit's own account is read.
         begin = time.process_time()
         retriever = METHOD.run(Experiment(config.model, config.trainer, self.data, self.split, seed, folder))
@@ -218,7 +220,7 @@ def study(settings: Settings, output: Path, variants: Iterable[str], seeds: int)
     """Compute what is missing and print the table after every seed."""
     output.mkdir(parents=True, exist_ok=True)
     kept = output / "settings.json"
-    said = json.dumps(settings.__dict__)
+    said = json.dumps(asdict(settings))
     if kept.exists() and json.loads(kept.read_text(encoding="utf-8")) != json.loads(said):
         raise SystemExit(f"{output} was measured with {kept.read_text(encoding='utf-8')}; choose another --output.")
     kept.write_text(said, encoding="utf-8")
@@ -244,6 +246,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=32, help="answers of a group")
     parser.add_argument("--divergence", type=float, default=0.001, help="weight of the divergence")
     parser.add_argument("--learning-rates", nargs="+", type=float, default=(3e-5, 1e-4, 3e-4))
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="model.… and trainer.… of all cells")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     settings = Settings(
@@ -253,6 +256,7 @@ def main() -> None:
         arguments.width,
         arguments.divergence,
         tuple(arguments.learning_rates),
+        parse_overrides(arguments.set),
     )
     study(settings, arguments.output, arguments.variants, arguments.seeds)
 
