@@ -107,7 +107,7 @@ def beams(laboratory: Laboratory) -> Iterable[Row]:
         (quarter, half, width),
     ]
     for seed in laboratory.seeds:
-        retriever = laboratory.train("e2-K", seed, LAZY)
+        retriever = laboratory.train(f"e2-K={round(2 * laboratory.scale.layers / 3)}", seed, LAZY)
         model = retriever.generator
         assert isinstance(model, LazyAR)
         full = decoding_work(len(model.blocks), model.trunk_layers, 4, grid[0])

@@ -3,8 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from recascade.bench.suite import configs_of, parse_suite, read_suite, shipped_suites
+from recascade.cli.bench import command
 from recascade.errors import ConfigurationError
 
 SUITE = """
@@ -56,6 +58,16 @@ def test_a_re_ranking_rule_is_chosen_by_the_metric_of_the_suite() -> None:
 @pytest.mark.parametrize("name", shipped_suites())
 def test_shipped_suites_are_valid(name: str) -> None:
     assert read_suite(name).configs(data=None, seeds=None, overrides={})
+
+
+def test_the_help_names_all_shipped_suites() -> None:
+    shown = " ".join(CliRunner().invoke(command, ["--help"]).output.split())
+    assert f"that ships: {', '.join(shipped_suites())}." in shown
+
+
+def test_the_small_suite_of_gr4ad_has_the_variants_of_the_large_one() -> None:
+    large, small = ({(run.method, run.variant) for run in read_suite(name).runs} for name in ("gr4ad", "gr4ad-small"))
+    assert large == small
 
 
 def test_the_demo_is_next_basket_with_repeats_against_the_floors() -> None:

@@ -14,7 +14,8 @@ from recascade.cli.sweeping import SweepOptions, data_option, overrides_argument
 @click.option("--seeds", type=click.IntRange(min=1), help="Seeds per trained method, instead of the suite's number.")
 @sweep_options
 def command(suite: str, overrides: tuple[str, ...], data: str | None, seeds: int | None, options: SweepOptions) -> int:
-    """Run SUITE: the path of a YAML file, or the name of a suite that ships (demo).
+    """Run SUITE: the path of a YAML file, or the name of a suite that ships: demo, demo-domains, gr4ad, gr4ad-small,
+    reranking.
 
     Settings apply to every run of the suite. An interrupted suite goes on when the same command is given again.
 
