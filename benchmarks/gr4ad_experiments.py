@@ -69,7 +69,7 @@ def decoder(laboratory: Laboratory) -> Iterable[Row]:
     arms: dict[str, dict[str, Any]] = {"vanilla": vanilla}
     for trunk in range(1, layers):
         arms[f"K={trunk}"] = {**LAZY, "model.trunk_layers": trunk}
-    usual = round(2 * layers / 3)
+    usual = laboratory.scale.trunk_layers
     arms[f"K={usual} without MTP"] = {**plain, "model.trunk_layers": usual}
     for name, overrides in arms.items():
         for seed in laboratory.seeds:
@@ -107,7 +107,7 @@ def beams(laboratory: Laboratory) -> Iterable[Row]:
         (quarter, half, width),
     ]
     for seed in laboratory.seeds:
-        retriever = laboratory.train(f"e2-K={round(2 * laboratory.scale.layers / 3)}", seed, LAZY)
+        retriever = laboratory.train(f"e2-K={laboratory.scale.trunk_layers}", seed, LAZY)
         model = retriever.generator
         assert isinstance(model, LazyAR)
         full = decoding_work(len(model.blocks), model.trunk_layers, 4, grid[0])

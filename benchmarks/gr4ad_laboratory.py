@@ -59,6 +59,11 @@ class Scale:
     lists: int = 4000
     users: int = 5000
 
+    @property
+    def trunk_layers(self) -> int:
+        """Two thirds of the layers, as in the paper."""
+        return round(2 * self.layers / 3)
+
     @classmethod
     def small(cls) -> Scale:
         """For a first look, and for continuous integration."""
@@ -130,7 +135,7 @@ class Laboratory:
             "model.dimension": scale.dimension,
             "model.hidden": 4 * scale.dimension,
             "model.layers": scale.layers,
-            "model.trunk_layers": round(2 * scale.layers / 3),
+            "model.trunk_layers": scale.trunk_layers,
             "model.tokenizer.sizes": list(self.sizes),
             "model.beams": [scale.beams],
             "model.values.source": "simulated",

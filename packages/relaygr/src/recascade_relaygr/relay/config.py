@@ -21,8 +21,8 @@ class TriggerConfig:
             free).
         guard_ms: margin on the predicted time of full inference and of a prefix; 2.
         fill_share: ρ, share of all lanes' time that prefixes may take; 0.8 (the specification that we built from has
-            0.5; in our study 0.8 bears a tenth more load and 0.95 the same: a prefix that is refused spares nothing
-            when its user is at risk, for the ranking stage then does that work itself).
+            0.5; in our study 0.8 bears a tenth more load at little reuse, and 0.95 the same: a prefix that is refused
+            spares nothing when its user is at risk, for the ranking stage then does that work itself).
         burst_seconds: device seconds of fills that may be admitted at once beyond the rate; 0.2.
         slack_ms: time from signal to ranking request that nine of ten requests leave, to begin with; 30. Observed
             values replace it.
