@@ -1,8 +1,10 @@
 """Taesar against what it must beat: the target domain's own events, all events mixed, and insertions without a model.
 
 One set of models per seed regenerates all domains; then each cell trains one backbone on one domain's data and ranks
-the domain's whole catalogue for the users whose last event is in it. Weights are chosen on validation events. Finished
-cells are kept: stop and repeat the command as often as you like, with more seeds or other arms.
+the domain's whole catalogue for the users whose last event is in it. Weights are chosen on validation events, and so is
+the learning rate, from one grid for every arm, with the first seed: more rows are more steps per epoch, so that at one
+rate for all the arm with fewer rows may merely have learnt too little. Finished cells are kept: stop and repeat the
+command as often as you like, with more seeds or other arms.
 
     python benchmarks/taesar_quality.py amazon-crossdomain --output runs/taesar/amazon --seeds 2
     python benchmarks/taesar_quality.py completejourney --output runs/taesar/completejourney --arms target-only default
@@ -48,6 +50,7 @@ from recascade_taesar.regenerate import appearance_ranks
 
 ARMS = ("target-only", "default", "random-successor", "release", "mixed", "shifted", "replace")
 BACKBONES = ("sasrec", "gru4rec", "hstu", "cl4srec")
+LEARNING_RATES = (1e-3, 3e-3, 1e-2)
 METRICS = ("ndcg@10", "hit_rate@10")
 # Of a year of groceries the last quarter: what 126 events of a household reach back to, roughly.
 SINCE = "2017-10-01"
@@ -93,21 +96,37 @@ def train_regenerators(dataset: Dataset, seed: int, output: Path, overrides: dic
 
 
 def measure(
-    dataset: Dataset, target: str, backbone: str, arm: str, seed: int, output: Path, overrides: dict[str, Any]
-) -> None:
+    dataset: Dataset,
+    target: str,
+    backbone: str,
+    arm: str,
+    learning_rate: float,
+    seed: int,
+    output: Path,
+    overrides: dict[str, Any],
+) -> dict[str, Any]:
     """Train and measure one cell, and keep what every test user got."""
-    path = output / "cells" / f"{target.replace('/', '-')}-{backbone}-{arm}-{seed}.json"
+    rows = f"{target.replace('/', '-')}-{arm}-{seed}"
+    path = output / "cells" / f"{rows}-{backbone}-{learning_rate:g}.json"
     if path.is_file():
-        return
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     split = cached_split(dataset, rules(dataset, target))
     data = encode(split)
-    chosen = overrides | {"model.models": str(output / "models"), "model.backbone.name": backbone}
+    chosen = overrides | {
+        "model.models": str(output / "models"),
+        "model.backbone.name": backbone,
+        "trainer.learning_rate": learning_rate,
+    }
     if backbone == "gru4rec":
         chosen["model.backbone.blocks"] = 1
     config = compose(METHOD, data=dataset.name, variant=arm, seed=seed, overrides=chosen)
     folder = output / "working" / path.stem
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    # What a domain's data are does not depend on who learns from them: made for the first backbone, read by all.
+    kept = output / "rows" / rows
+    if kept.is_dir():
+        shutil.copytree(kept, folder / "regenerated")
     begin = time.process_time()
     retriever = METHOD.run(Experiment(config.model, config.trainer, data, split, seed, folder))
     cost = time.process_time() - begin
@@ -117,23 +136,26 @@ def measure(
         made = Dataset.open(folder / "regenerated")
         report = audit(made, split)
         found = {"leaks": report.leaking_users, "guesses": report.guessing_users, "rows": made.facts["counts"]}
+        if not kept.is_dir():
+            kept.parent.mkdir(exist_ok=True)
+            shutil.move(folder / "regenerated", kept)
     users = parts["test"].per_user.with_columns(leaky=pl.Series(leaky_rows(split, data)))
     with write_atomically(path.with_suffix(".parquet")) as temporary:
         users.select("user_id", "leaky", *METRICS).write_parquet(temporary)
-    write_json(
-        path,
-        {
-            "target": target,
-            "backbone": backbone,
-            "arm": arm,
-            "seed": seed,
-            "cpu_seconds": cost,
-            "validation": parts["validation"].summary["ndcg@10"],
-            "split": split.manifest.fingerprint,
-            **found,
-        },
-    )
+    cell: dict[str, Any] = {
+        "target": target,
+        "backbone": backbone,
+        "arm": arm,
+        "learning_rate": learning_rate,
+        "seed": seed,
+        "cpu_seconds": cost,
+        "validation": parts["validation"].summary["ndcg@10"],
+        "split": split.manifest.fingerprint,
+        **found,
+    }
+    write_json(path, cell)
     shutil.rmtree(folder)
+    return cell
 
 
 def leaky_rows(split: Split, data: EncodedSplit) -> NDArray[np.bool_]:
@@ -158,28 +180,41 @@ def leaky_rows(split: Split, data: EncodedSplit) -> NDArray[np.bool_]:
 
 
 def table(output: Path) -> str:
-    """Differences from ``target-only``, users paired, seeds averaged per user first."""
+    """Differences from ``target-only``, each at its chosen rate, users paired, seeds averaged per user first."""
     cells = [json.loads(path.read_text()) | {"path": path} for path in sorted((output / "cells").glob("*.json"))]
     lines = [
-        "| domain | backbone | arm | seeds | NDCG@10 | HR@10 | − target-only | p | clean rows | leaky rows | leaks |",
-        "|" + " --- |" * 11,
+        "| domain | backbone | arm | rate | seeds | NDCG@10 | HR@10 | − target-only | p | clean | leaky | leaks |",
+        "|" + " --- |" * 12,
     ]
     for target, backbone in dict.fromkeys((cell["target"], cell["backbone"]) for cell in cells):
         own = {
-            arm: [c for c in cells if (c["target"], c["backbone"], c["arm"]) == (target, backbone, arm)] for arm in ARMS
+            arm: at_chosen_rate([c for c in cells if (c["target"], c["backbone"], c["arm"]) == (target, backbone, arm)])
+            for arm in ARMS
         }
         base = own["target-only"]
-        for arm, found in own.items():
+        for found in own.values():
             if found:
-                lines.append(line(target, backbone, arm, found, base))
+                lines.append(line(found, base))
     return "\n".join(lines)
 
 
-def line(target: str, backbone: str, arm: str, found: list[dict[str, Any]], base: list[dict[str, Any]]) -> str:
+def at_chosen_rate(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those with the learning rate that the first seed chose."""
+    first = [cell for cell in cells if cell["seed"] == 0]
+    return [cell for cell in cells if cell["learning_rate"] == best_rate(first)] if first else []
+
+
+def best_rate(cells: list[dict[str, Any]]) -> float:
+    """The learning rate that is best on validation events."""
+    return float(max(cells, key=lambda cell: cell["validation"])["learning_rate"])
+
+
+def line(found: list[dict[str, Any]], base: list[dict[str, Any]]) -> str:
     """One arm on the seeds that ``target-only`` has too."""
     seeds = {cell["seed"] for cell in found} & {cell["seed"] for cell in base}
     own, other = means(found, seeds), means(base, seeds)
-    cells = [target, backbone, arm, str(len(seeds))]
+    arm = found[0]["arm"]
+    cells = [found[0]["target"], found[0]["backbone"], arm, f"{found[0]['learning_rate']:g}", str(len(seeds))]
     if not seeds:
         return "| " + " | ".join([*cells, *["–"] * 7]) + " |"
     cells += [f"{own['ndcg@10'].mean():.4f}", f"{own['hit_rate@10'].mean():.4f}"]
@@ -209,6 +244,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--arms", nargs="+", default=ARMS[:4], choices=ARMS)
     parser.add_argument("--backbones", nargs="+", default=BACKBONES[:2], choices=BACKBONES)
+    parser.add_argument("--learning-rates", nargs="+", type=float, default=LEARNING_RATES)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -216,10 +252,13 @@ def main() -> None:
     overrides = DEFAULTS | parse_overrides(arguments.set)
     targets = encode(cached_split(dataset, rules(dataset))).item_domains
     assert targets is not None
+    chosen: dict[tuple[str, str, str], float] = {}
     for seed in range(arguments.seeds):
         train_regenerators(dataset, seed, arguments.output, overrides)
         for backbone, target, arm in product(arguments.backbones, targets.names, arguments.arms):
-            measure(dataset, target, backbone, arm, seed, arguments.output, overrides)
+            rates = [chosen[backbone, target, arm]] if seed else arguments.learning_rates
+            found = [measure(dataset, target, backbone, arm, rate, seed, arguments.output, overrides) for rate in rates]
+            chosen[backbone, target, arm] = best_rate(found)
             print(table(arguments.output), flush=True)
 
 

@@ -16,11 +16,13 @@ from recascade_taesar.blocks import DomainBlocks
 from recascade_taesar.config import DecodingConfig
 from recascade_taesar.scores import Divergence, confidence, divergence, implausible
 
-# Logits of one model that are scored at a time: on a CPU, a few tables of that many (0.5 MB) stay in its caches. Fewer
+# Logits of one model that are scored at a time: on a CPU, a few tables of that many (1 MB) stay in its caches. Fewer
 # places than that at once would slow the matrix products down, so they run ahead. Our choice, measured.
-_ELEMENTS_CPU = 1 << 17
+_ELEMENTS_CPU = 1 << 18
 _ELEMENTS_GPU = 1 << 26
 _LEAST_PLACES = 128
+# Columns of one matrix product: the piece of the item matrix stays in a core's own cache while all places read it.
+_COLUMNS = 1024
 
 
 class Replacements(NamedTuple):
@@ -55,7 +57,9 @@ class ContrastiveDecoder:
         self.experts = experts
         self.blocks = blocks
         self.config = config
-        elements = _ELEMENTS_CPU if mixed.device.type == "cpu" else _ELEMENTS_GPU
+        on_cpu = mixed.device.type == "cpu"
+        elements = _ELEMENTS_CPU if on_cpu else _ELEMENTS_GPU
+        self.columns = _COLUMNS if on_cpu else max(1, len(mixed))
         self.scored = max(1, elements // len(mixed))
         self.places = max(_LEAST_PLACES, self.scored)
 
@@ -76,7 +80,8 @@ class ContrastiveDecoder:
             own = [table[part] for table in (states.mixed, states.source, *states.targets.values())]
             logits = tables[:, : len(own[0])]
             for table, vectors, matrix in zip(logits, own, matrices, strict=True):
-                torch.mm(vectors, matrix.t(), out=table)
+                for columns in _parts(len(matrix), self.columns):
+                    torch.mm(vectors, matrix[columns].t(), out=table[:, columns])
             for rows in _parts(len(own[0]), self.scored):
                 mixed, other, *targets = logits[:, rows]
                 self._score(mixed, other, dict(zip(states.targets, targets, strict=True)), found)

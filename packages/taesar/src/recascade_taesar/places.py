@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from recascade.data.encoded import EncodedSplit
 from recascade.data.events import offsets_of, ranges
 from recascade.data.next_item import TrainingWindows
 from recascade.models.post_norm_sasrec import PostNormSASRec
+from recascade.threads import one_thread
 from recascade_taesar.decoding import ContrastiveDecoder, PlaceStates
 from recascade_taesar.models import RegenerationModels
 
@@ -65,7 +67,8 @@ def decode_windows(
     order = np.argsort(windows.lengths, kind="stable")
     total = np.cumsum(windows.lengths[order])
     cuts = np.searchsorted(total, np.arange(_EVENTS, total[-1] if len(total) else 0, _EVENTS))
-    for piece in np.split(order, cuts):
+
+    def decode_piece(piece: NDArray[np.int64]) -> None:
         events = ranges(windows.starts[piece], windows.lengths[piece])
         sources = codes[items[events + 1]].astype(np.int64)
         states = _PieceStates(models, _context(items[events], windows.lengths[piece]), sources, targets)
@@ -85,6 +88,13 @@ def decode_windows(
                 kept = columns >= 0
                 found[domain].items[replaced_events[kept]] = decoder.blocks.order[columns[kept]]
                 found[domain].scores[replaced_events] = scores
+
+    # Each piece writes to places of its own. A thread that has a piece to itself waits for nobody, while threads that
+    # share each small operation wait for one another all the time.
+    on_cpu = models.mixed.item_embedding.device.type == "cpu"
+    with ThreadPoolExecutor(torch.get_num_threads() if on_cpu else 1, "decode") as pool, one_thread():
+        for _ in pool.map(decode_piece, np.split(order, cuts)):
+            pass
     return found
 
 

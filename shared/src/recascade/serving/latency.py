@@ -12,7 +12,7 @@ import torch
 
 from recascade.contracts.context import Context
 from recascade.contracts.retriever import Retriever
-from recascade.serving.one_thread import one_thread
+from recascade.threads import one_thread
 
 Clock = Literal["cpu", "wall"]
 

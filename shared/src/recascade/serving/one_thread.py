@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 
 from recascade.errors import MissingDependencyError
@@ -24,14 +21,3 @@ def compute_on_one_thread() -> None:
         raise MissingDependencyError('Serving needs threadpoolctl: pip install "recascade[serve]"') from error
     torch.set_num_threads(1)
     threadpool_limits(limits=1)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """PyTorch computes on one thread, and afterwards on as many as before."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -9,7 +9,7 @@ import torch
 
 from recascade.contracts.ranker import PrefixRanker
 from recascade.errors import ConfigurationError
-from recascade.serving.one_thread import one_thread
+from recascade.threads import one_thread
 from recascade_relaygr.engine.front import RelayFront
 from recascade_relaygr.engine.memory import PrefixMemory
 from recascade_relaygr.engine.profile import measure_costs
