@@ -48,22 +48,22 @@ NO_HIT = "all_zero_rate"
 
 @dataclass(frozen=True)
 class Settings:
-    """What every cell shares; a change of it asks for another output folder."""
+    """What every cell shares; a change of it asks for another output folder. A grid of learning rates may grow."""
 
     data: str
     epochs: int
     steps: int
     width: int
     divergence: float
-    learning_rates: tuple[float, ...]
     overrides: dict[str, Any]
 
 
 class Study:
     """One data set, and the cells measured on it."""
 
-    def __init__(self, settings: Settings, output: Path) -> None:
+    def __init__(self, settings: Settings, learning_rates: Sequence[float], output: Path) -> None:
         self.settings = settings
+        self.learning_rates = learning_rates
         self.output = output
         self.evaluation = EvaluationConfig(cutoffs=list(CUTOFFS), metrics=["hit_rate", "ndcg"])
 
@@ -91,9 +91,7 @@ class Study:
 
     def learning_rate(self, variant: str) -> float:
         """Of the grid, the best on the validation part of the first seed."""
-        reached = {
-            rate: self.second_stage(variant, 0, rate)["validation"][CHOSEN_BY] for rate in self.settings.learning_rates
-        }
+        reached = {rate: self.second_stage(variant, 0, rate)["validation"][CHOSEN_BY] for rate in self.learning_rates}
         return max(reached, key=lambda rate: reached[rate])
 
     def _cell(self, name: str, variant: str, seed: int, overrides: dict[str, Any]) -> dict[str, Any]:
@@ -216,7 +214,9 @@ def _budget(runs: dict[int, dict[str, Any]], grpo: dict[int, dict[str, Any]]) ->
     return ", ".join("-" if np.isnan(share) else f"{share:.0%}" for share in shares)
 
 
-def study(settings: Settings, output: Path, variants: Iterable[str], seeds: int) -> None:
+def study(
+    settings: Settings, learning_rates: Sequence[float], output: Path, variants: Iterable[str], seeds: int
+) -> None:
     """Compute what is missing and print the table after every seed."""
     output.mkdir(parents=True, exist_ok=True)
     kept = output / "settings.json"
@@ -224,7 +224,7 @@ def study(settings: Settings, output: Path, variants: Iterable[str], seeds: int)
     if kept.exists() and json.loads(kept.read_text(encoding="utf-8")) != json.loads(said):
         raise SystemExit(f"{output} was measured with {kept.read_text(encoding='utf-8')}; choose another --output.")
     kept.write_text(said, encoding="utf-8")
-    here = Study(settings, output)
+    here = Study(settings, learning_rates, output)
     supervised: dict[int, dict[str, Any]] = {}
     cells: dict[str, dict[int, dict[str, Any]]] = {}
     for seed in range(seeds):
@@ -255,10 +255,9 @@ def main() -> None:
         arguments.steps,
         arguments.width,
         arguments.divergence,
-        tuple(arguments.learning_rates),
         parse_overrides(arguments.set),
     )
-    study(settings, arguments.output, arguments.variants, arguments.seeds)
+    study(settings, arguments.learning_rates, arguments.output, arguments.variants, arguments.seeds)
 
 
 if __name__ == "__main__":
