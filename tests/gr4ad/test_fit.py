@@ -176,7 +176,7 @@ def test_progressive_beams_keep_the_results_for_a_fraction_of_the_work(prepared:
     run = read_run(run_folder)
     context = requests(prepared.data.events, prepared.data.test, np.arange(len(prepared.data.test)))
     lists = {}
-    for widths in ((20, 20, 20), (5, 10, 20)):
+    for widths in ((24, 24, 24), (6, 12, 24)):
         module = GR4ADModule(run.model, run.settings, prepared.data, TrainerConfig(), widths, buckets=None)
         lists[widths] = module.retriever().retrieve(context, 10).items.tolist()
     shared = [len(set(a) & set(b)) / 10 for a, b in zip(*lists.values(), strict=True)]

@@ -18,13 +18,13 @@ from recascade.models.target_grid import TargetGrid
 from recascade.nn.beam_cache import BeamCache
 from recascade.nn.shared_context import SharedContext
 from recascade_gr4ad.context_processor import ContextProcessor
-from recascade_gr4ad.fusion import AdditiveFusion, GatedFusion
+from recascade_gr4ad.fusion import FUSIONS
 from recascade_gr4ad.lazy_block import LazyBlock
 
 if TYPE_CHECKING:
     from recascade.data.features import FeatureTable
 
-Fusion = Literal["gated", "add"]
+Fusion = Literal["residual", "gated", "add"]
 
 
 @dataclass
@@ -76,7 +76,7 @@ class LazyAR(nn.Module):
         heads: attention heads.
         head_width: width of a head; None for d / heads.
         hidden: inner width of the position-wise parts.
-        fusion: ``gated`` as in the paper, or ``add``.
+        fusion: ``residual``, the paper's gate with a path past it; ``gated``, the paper's; or ``add``.
         fuse_first: fuse a learned begin vector at the first step (the paper's text); else the first step goes straight
             up (its figure 1).
         value_buckets: of the eCPM step; 0 for none, then T' = T.
@@ -99,7 +99,7 @@ class LazyAR(nn.Module):
         heads: int = 4,
         head_width: int | None = None,
         hidden: int = 256,
-        fusion: Fusion = "gated",
+        fusion: Fusion = "residual",
         fuse_first: bool = False,
         value_buckets: int = 0,
         context_sets: int = 0,
@@ -127,7 +127,7 @@ class LazyAR(nn.Module):
         self.trunk_layers = trunk_layers
         self.value_buckets = value_buckets
         self.blocks = nn.ModuleList(LazyBlock(dimension, heads, head_width, hidden, dropout) for _ in range(layers))
-        self.fuse = GatedFusion(dimension) if fusion == "gated" else AdditiveFusion()
+        self.fuse = FUSIONS[fusion](dimension)
         heads_sizes = (*sizes, *([value_buckets] if value_buckets else []))
         self.steps = nn.Parameter(torch.empty(len(heads_sizes), dimension))
         nn.init.normal_(self.steps, std=0.02)

@@ -37,7 +37,7 @@ METHOD = Method(
     baselines=("tiger", "decoder-only", "sasrec", "co-visit"),
     axes={
         "trunk_layers": (0, 1, 2, 3, 4, 5),
-        "fusion": ("gated", "add"),
+        "fusion": ("residual", "gated", "add"),
         "multi_token": (0.0, 0.1, 0.3, 1.0),
         "beams": ([10], [50], [12, 25, 50], [200]),
         "code_start": ("random", "content"),
