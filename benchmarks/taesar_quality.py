@@ -179,11 +179,11 @@ def leaky_rows(split: Split, data: EncodedSplit) -> NDArray[np.bool_]:
     return np.isin(np.arange(len(test)), hits.to_numpy())
 
 
-def table(output: Path) -> str:
-    """Differences from ``target-only``, each at its chosen rate, users paired, seeds averaged per user first."""
+def table(output: Path, against: str) -> str:
+    """Differences from the arm ``against``, each at its chosen rate, users paired, seeds averaged per user first."""
     cells = [json.loads(path.read_text()) | {"path": path} for path in sorted((output / "cells").glob("*.json"))]
     lines = [
-        "| domain | backbone | arm | rate | seeds | NDCG@10 | HR@10 | − target-only | p | clean | leaky | leaks |",
+        f"| domain | backbone | arm | rate | seeds | NDCG@10 | HR@10 | − {against} | p | clean | leaky | leaks |",
         "|" + " --- |" * 12,
     ]
     for target, backbone in dict.fromkeys((cell["target"], cell["backbone"]) for cell in cells):
@@ -191,7 +191,7 @@ def table(output: Path) -> str:
             arm: at_chosen_rate([c for c in cells if (c["target"], c["backbone"], c["arm"]) == (target, backbone, arm)])
             for arm in ARMS
         }
-        base = own["target-only"]
+        base = own[against]
         for found in own.values():
             if found:
                 lines.append(line(found, base))
@@ -210,7 +210,7 @@ def best_rate(cells: list[dict[str, Any]]) -> float:
 
 
 def line(found: list[dict[str, Any]], base: list[dict[str, Any]]) -> str:
-    """One arm on the seeds that ``target-only`` has too."""
+    """One arm on the seeds that the arm it is compared with has too."""
     seeds = {cell["seed"] for cell in found} & {cell["seed"] for cell in base}
     own, other = means(found, seeds), means(base, seeds)
     arm = found[0]["arm"]
@@ -218,7 +218,7 @@ def line(found: list[dict[str, Any]], base: list[dict[str, Any]]) -> str:
     if not seeds:
         return "| " + " | ".join([*cells, *["–"] * 7]) + " |"
     cells += [f"{own['ndcg@10'].mean():.4f}", f"{own['hit_rate@10'].mean():.4f}"]
-    if arm == "target-only":
+    if found is base:
         cells += ["", ""]
     else:
         tested = compare_paired(own["ndcg@10"], other["ndcg@10"])
@@ -243,6 +243,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--arms", nargs="+", default=ARMS[:4], choices=ARMS)
+    parser.add_argument("--against", default="target-only", choices=ARMS, help="what every arm is compared with")
     parser.add_argument("--backbones", nargs="+", default=BACKBONES[:2], choices=BACKBONES)
     parser.add_argument("--learning-rates", nargs="+", type=float, default=LEARNING_RATES)
     parser.add_argument("--threads", type=int, default=1)
@@ -259,7 +260,7 @@ def main() -> None:
             rates = [chosen[backbone, target, arm]] if seed else arguments.learning_rates
             found = [measure(dataset, target, backbone, arm, rate, seed, arguments.output, overrides) for rate in rates]
             chosen[backbone, target, arm] = best_rate(found)
-            print(table(arguments.output), flush=True)
+            print(table(arguments.output, arguments.against), flush=True)
 
 
 if __name__ == "__main__":
