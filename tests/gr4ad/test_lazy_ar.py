@@ -12,7 +12,7 @@ from recascade.contracts.generator import Beams, Generator
 from recascade.errors import ConfigurationError
 from recascade.nn.beam_search import beam_search
 from recascade.nn.prefix_trie import PrefixTrie
-from recascade_gr4ad.fusion import GatedFusion, ResidualGatedFusion
+from recascade_gr4ad.fusion import GatedFusion
 from recascade_gr4ad.lazy_ar import LazyAR, decoding_work
 
 CONTEXT = requests_of([5, 1, 12, 8])
@@ -111,7 +111,7 @@ def test_the_gate_is_a_linear_product_beside_the_code() -> None:
 
 
 def test_past_the_residual_gate_the_trunk_reaches_the_upper_layers_from_the_start() -> None:
-    fusion = ResidualGatedFusion(5).double()
+    fusion = GatedFusion(5, residual=True).double()
     trunk, code = torch.randn(2, 3, 5, dtype=torch.float64).unbind(0)
     expected = trunk + trunk * (code @ fusion.gate.weight.T) + code
     torch.testing.assert_close(fusion(trunk, code), expected)
